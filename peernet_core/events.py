@@ -1,0 +1,184 @@
+"""What the application is told. All are frozen values; DESIGN's table of events says when each is sent."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from peernet_core.addresses import Address
+from peernet_core.keys import PeerKey
+
+__all__ = [
+    "BackendFailed",
+    "BackendStarted",
+    "Event",
+    "Lagged",
+    "NodeStarted",
+    "NodeStopped",
+    "PeerConnected",
+    "PeerDisconnected",
+    "PeerDiscovered",
+    "PeerDropped",
+    "PeerLost",
+    "PeerState",
+    "PeerStatus",
+    "PeerUnreachable",
+    "Snapshot",
+    "UnreachableReason",
+]
+
+
+class UnreachableReason(enum.StrEnum):
+    """Why an address could not be turned into a link."""
+
+    REFUSED = "refused"
+    """Nobody listens there."""
+    TIMEOUT = "timeout"
+    """No answer in time; also a route that does not exist."""
+    WRONG_KEY = "wrong_key"
+    """Somebody else answered."""
+    THEY_DO_NOT_TRUST_US = "they_do_not_trust_us"
+    """The right peer answered, and most probably does not have our key in its trust list."""
+    PROTOCOL = "protocol"
+    """What answered does not speak peernet's link protocol."""
+
+
+class PeerState(enum.StrEnum):
+    """What the registry is doing about a trusted peer."""
+
+    LINKED = "linked"
+    DIALING = "dialing"
+    WAITING = "waiting"
+    """It has addresses; the next dial is due later."""
+    UNSEEN = "unseen"
+    """No address is known."""
+
+
+@attrs.frozen
+class PeerStatus:
+    """One trusted peer as it stands now.
+
+    Attributes:
+        address: The link's remote address, else the best candidate, else None.
+        since: Wall-clock time (Unix seconds) of the last change of state.
+        addresses: Every live address, best first.
+    """
+
+    key: PeerKey
+    label: str
+    state: PeerState
+    address: Address | None
+    since: float
+    addresses: tuple[Address, ...] = ()
+
+
+@attrs.frozen
+class Snapshot:
+    """All trusted peers at the moment of subscription; every later event follows it."""
+
+    peers: tuple[PeerStatus, ...]
+
+
+@attrs.frozen
+class Lagged:
+    """The reader was too slow: `missed` events were dropped. A fresh Snapshot follows."""
+
+    missed: int
+
+
+@attrs.frozen
+class NodeStarted:
+    """The acceptor is bound; backends start next."""
+
+    key: PeerKey
+    port: int
+    addresses: tuple[Address, ...]
+
+
+@attrs.frozen
+class NodeStopped:
+    """The last event."""
+
+
+@attrs.frozen
+class PeerDiscovered:
+    """A trusted key's address became live through a source; never on a refresh."""
+
+    key: PeerKey
+    address: Address
+
+
+@attrs.frozen
+class PeerLost:
+    """That source's last lease for the key ended."""
+
+    key: PeerKey
+    source: str
+
+
+@attrs.frozen
+class PeerDropped:
+    """A stranger was seen; at most once per key and source in ten minutes."""
+
+    key: PeerKey
+    address: Address
+    reason: str
+
+
+@attrs.frozen
+class PeerConnected:
+    """The link is up on both sides."""
+
+    key: PeerKey
+    address: Address
+    label: str
+
+
+@attrs.frozen
+class PeerDisconnected:
+    """The link is gone."""
+
+    key: PeerKey
+    reason: str
+
+
+@attrs.frozen
+class PeerUnreachable:
+    """Dialing this address failed; once per change of reason."""
+
+    key: PeerKey
+    address: Address
+    reason: UnreachableReason
+
+
+@attrs.frozen
+class BackendStarted:
+    """The backend listens."""
+
+    source: str
+    backend: str
+
+
+@attrs.frozen
+class BackendFailed:
+    """The backend failed; `error` names the distribution and version where they are known."""
+
+    source: str
+    error: str
+
+
+Event = (
+    Snapshot
+    | Lagged
+    | NodeStarted
+    | NodeStopped
+    | PeerDiscovered
+    | PeerLost
+    | PeerDropped
+    | PeerConnected
+    | PeerDisconnected
+    | PeerUnreachable
+    | BackendStarted
+    | BackendFailed
+)
