@@ -240,10 +240,9 @@ def may_be_signed(ip: IPAddress) -> bool:
     """
     number = int(ip)
     if isinstance(ip, IPv4Address):
-        first = number >> 24
         return (
-            number not in {0, _BROADCAST_V4}
-            and first != _LOOPBACK_V4
+            0 < number < _BROADCAST_V4
+            and number >> 24 != _LOOPBACK_V4
             and number >> 28 != _MULTICAST_V4
             and number >> 16 != _LINK_LOCAL_V4
         )

@@ -253,7 +253,9 @@ _INFO_MASK: Final = 0x1F
 _DIRECT: Final = 23
 # For each length of an argument that follows the head: how many bytes, and from which value on it is needed.
 _ARGUMENT: Final = {24: (1, 24), 25: (2, 1 << 8), 26: (4, 1 << 16), 27: (8, 1 << 32)}
-_FALSE, _TRUE, _NULL = 20, 21, 22
+_PLAIN_VALUES: Final = frozenset({20, 21, 22})  # false, true, null
+# Other kinds of key are equal to each other in one language and not in the next (1 and true).
+_KEY_MAJORS: Final = frozenset({_UNSIGNED, _NEGATIVE, _TEXT})
 
 
 def _item_end(data: bytes, at: int, depth: int) -> int:
@@ -285,7 +287,7 @@ def _item_end(data: bytes, at: int, depth: int) -> int:
         if depth == 0:
             raise MalformedRecordError("the payload is nested too deep")
         return (_array_end if major == _ARRAY else _map_end)(data, at, argument, depth - 1)
-    if major == _TAG or argument not in {_FALSE, _TRUE, _NULL}:
+    if major == _TAG or argument not in _PLAIN_VALUES:
         raise MalformedRecordError("the payload holds a tag, a float or an unassigned value")
     return at
 
@@ -301,8 +303,7 @@ def _map_end(data: bytes, at: int, count: int, depth: int) -> int:
     previous = b""
     for _ in range(count):
         start = at
-        # Other kinds of key are equal to each other in one language and not in the next (1 and true).
-        if data[at] >> _MAJOR_SHIFT not in {_UNSIGNED, _NEGATIVE, _TEXT}:
+        if data[at] >> _MAJOR_SHIFT not in _KEY_MAJORS:
             raise MalformedRecordError("a key in the payload is neither a number nor text")
         at = _item_end(data, at, depth)
         if data[start:at] <= previous:
@@ -338,8 +339,8 @@ def _as_number(value: object) -> int:
     return value
 
 
-_V4_SIZE: Final = 4
-_V6_SIZE: Final = 16
+_SIZES: Final[Mapping[int, type[IPv4Address | IPv6Address]]] = {4: IPv4Address, 16: IPv6Address}
+_SIZES_WITH_PORT: Final = frozenset(size + _PORT_SIZE for size in _SIZES)
 
 
 def _as_addresses(value: object, port: int) -> tuple[Address, ...]:
@@ -351,16 +352,13 @@ def _as_addresses(value: object, port: int) -> tuple[Address, ...]:
 def _as_address(value: object, port: int) -> Address:
     if type(value) is not bytes:
         raise MalformedRecordError("an address is not a byte string")
-    packed = value
-    if len(packed) in {_V4_SIZE + _PORT_SIZE, _V6_SIZE + _PORT_SIZE}:
-        port = int.from_bytes(packed[-_PORT_SIZE:], "big")
-        packed = packed[:-_PORT_SIZE]
-    if len(packed) == _V4_SIZE:
-        ip = normalize_ip(IPv4Address(packed))
-    elif len(packed) == _V6_SIZE:
-        ip = normalize_ip(IPv6Address(packed))
-    else:
-        raise MalformedRecordError(f"an address of {len(value)} bytes")
+    size = len(value)
+    if size in _SIZES_WITH_PORT:
+        port = int.from_bytes(value[-_PORT_SIZE:], "big")
+        value = value[:-_PORT_SIZE]
+    elif size not in _SIZES:
+        raise MalformedRecordError(f"an address of {size} bytes")
+    ip = normalize_ip(_SIZES[len(value)](value))
     if not may_be_signed(ip):
         raise MalformedRecordError(f"{ip} means nothing, or something else, to other hosts")
     return Address(ip, port)
