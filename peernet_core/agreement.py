@@ -1,9 +1,9 @@
 """Which connection is the link: the agreement between two ends that may dial each other at once.
 
-Pure and per pair of peers. **The end with the smaller key decides, whoever dialed.** With no link, or when the
-peer has a new boot id, a connection that reached OPEN becomes the link (UP). Otherwise the deciding end pings
-the link that there is: a PONG within a second keeps it (NO), else the newcomer replaces it (UP). The other
-end moves to whatever got UP. A connection that closes before OPEN has no effect anywhere.
+Pure and per pair of peers. **The end with the smaller key decides, whoever dialed.** With no link, or when
+the peer has a new boot id, a connection that reached OPEN becomes the link (UP). Otherwise the deciding end
+pings the link that there is: a PONG within a second keeps it (NO), else the newcomer replaces it (UP). The
+other end moves to whatever got UP. A connection that closes before OPEN has no effect anywhere.
 
 tests/test_agreement.py explores every interleaving of this very code.
 """
