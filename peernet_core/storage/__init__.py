@@ -1,0 +1,1 @@
+"""The data directory and its files. Everything here blocks: on a loop, call it in a thread."""
