@@ -39,7 +39,7 @@ _NOT_BASE32: Final = re.compile("[^A-Za-z2-7]")
 _LAST_CHARACTERS: Final = "aqAQ"
 # The y coordinates of the eight points whose order divides eight; x does not matter, so neither does its sign
 # bit, and the spellings with a negative zero for x fall under the same test. The tests compute these.
-_ORDER_EIGHT_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7
+_ORDER_EIGHT_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL_ORDER_Y: Final = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_EIGHT_Y, _FIELD_PRIME - _ORDER_EIGHT_Y})
 _SMALL_ORDER: Final = frozenset(
     (y | sign << 255).to_bytes(KEY_BYTES, "little") for y in _SMALL_ORDER_Y for sign in (0, 1)
