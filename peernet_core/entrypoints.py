@@ -1,0 +1,328 @@
+"""Which backends are installed, and how a configuration's tables become backends.
+
+The index reads metadata only. What a configuration does not name is never imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, version
+from pathlib import Path
+from typing import Final
+
+import attrs
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from peernet_core import contract_check
+from peernet_core.config import RESERVED_KEYS, Config, SourceConfig, find_config, read_config, where_of
+from peernet_core.contract import ENTRY_POINT_GROUP
+from peernet_core.errors import ConfigurationError
+from peernet_core.options import sole_cause, structure_options
+from peernet_core.wording import closest, join_words, one_line, quote
+
+__all__ = ["Backend", "BackendIndex", "InstalledBackend", "check_class", "load_configuration"]
+
+_log: Final = logging.getLogger(__name__)
+
+_CORE: Final = "peernet-core"
+_TARGET: Final = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+))?\s*(?:\[.*\])?")
+_REQUIRES_CORE: Final = re.compile(r"\s*peernet[-_.]+core\b", re.IGNORECASE)
+_INSTALLABLE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@attrs.frozen
+class InstalledBackend:
+    """One entry point in the group ``peernet.discovery``.
+
+    Attributes:
+        name: The entry point's name, which a configuration uses.
+        distribution: Who provides it.
+        version: The distribution's.
+        module: What would be imported.
+        requirement_problem: None: it fits this core; else what does not, as
+            ``needs peernet-core<0.2,>=0.1 but 0.2.0 is running``.
+        attribute: Where in the module the class is.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    requirement_problem: str | None = None
+    attribute: str = ""
+
+    @property
+    def provider(self) -> str:
+        """For messages: ``mdns (peernet-mdns 0.1.0)``."""
+        return f"{self.name} ({self.release})"
+
+    @property
+    def release(self) -> str:
+        """The distribution with its version."""
+        return f"{self.distribution} {self.version}"
+
+
+@attrs.frozen
+class Backend:
+    """One configured backend, ready to be made as often as the supervisor needs it.
+
+    Attributes:
+        source: Its name in the configuration.
+        provider: Who made it, for messages; may be empty.
+        name: The entry point's name.
+        make: Makes a new instance; raises ConfigurationError when a secret's file is gone, say.
+        required: Whether the node's start fails when this one's does.
+        advertise: Whether it is told about us.
+        restart: Whether it is started again after a failure.
+        start_timeout_s: For its `start`, in seconds.
+        stop_timeout_s: For its `stop`.
+    """
+
+    source: str
+    provider: str
+    name: str
+    make: Callable[[], object]
+    required: bool = True
+    advertise: bool = True
+    restart: bool = True
+    start_timeout_s: float = 10.0
+    stop_timeout_s: float = 5.0
+
+
+def check_class(cls: object) -> tuple[str, ...]:
+    """Say how a class breaks the contract with backends, a line each; empty: it keeps it."""
+    return contract_check.check_class(cls, reserved=RESERVED_KEYS)
+
+
+@attrs.frozen
+class BackendIndex:
+    """Every installed backend, by its metadata.
+
+    Attributes:
+        installed: Sorted by name.
+    """
+
+    installed: tuple[InstalledBackend, ...] = ()
+
+    @classmethod
+    def scan(cls) -> BackendIndex:
+        """Read the metadata of all installed distributions, once; imports none of them."""
+        core = _running_core()
+        found: dict[str, list[InstalledBackend]] = {}
+        for distribution in distributions():
+            try:
+                entries = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+                if not entries:
+                    continue
+                name = distribution.name
+                # The first on sys.path counts: an editable install is found again as its source folder.
+                if canonicalize_name(name) not in found:
+                    found[canonicalize_name(name)] = [
+                        _installed(entry, distribution, core) for entry in entries
+                    ]
+            except Exception:  # noqa: BLE001  # metadata of any installed distribution may be damaged in any way
+                _log.warning("the metadata of a distribution cannot be read; passing it over", exc_info=True)
+        # dict.fromkeys: an entry point that is declared twice in the same words is one.
+        return cls(
+            tuple(sorted(dict.fromkeys(each for those in found.values() for each in those), key=_order))
+        )
+
+    def load(self, config: Config) -> tuple[tuple[Backend, ...], tuple[str, ...]]:
+        """Import the backends that a configuration names, and check their options.
+
+        One instance of each is made, to see whether its class takes the options, and dropped.
+
+        Returns:
+            A backend for each enabled source that has no problem, and all problems, a line each.
+            `load_configuration` also keeps the exceptions behind them.
+        """
+        backends, errors = self._load(config)
+        return backends, tuple(problem for error in errors for problem in error.problems)
+
+    def _load(self, config: Config) -> tuple[tuple[Backend, ...], list[ConfigurationError]]:
+        base = Path.cwd() if config.path is None else config.path.parent.absolute()
+        backends: list[Backend] = []
+        errors: list[ConfigurationError] = []
+        for source in config.sources:
+            if source.enabled:
+                try:
+                    backends.append(self._load_source(source, where_of(config.path, source.source), base))
+                except ConfigurationError as error:
+                    errors.append(error)
+        return tuple(backends), errors
+
+    def _load_source(self, source: SourceConfig, where: str, base: Path) -> Backend:
+        installed = self._find(source.backend, where)
+        if installed.requirement_problem is not None:
+            problem = f"{installed.release} {installed.requirement_problem}; it was not imported"
+            raise ConfigurationError([f"{where}: {problem}"])
+        cls = _import(installed, where)
+        problems = check_class(cls)
+        if problems or not isinstance(cls, type):
+            broken = f"{where}: {installed.provider} breaks the contract"
+            raise ConfigurationError([f"{broken}: {problem}" for problem in problems])
+        make = partial(
+            structure_options,
+            cls,
+            dict(source.options),
+            where=where,
+            base=base,
+            provider=installed.provider,
+            reserved=RESERVED_KEYS,
+        )
+        make()
+        return Backend(
+            source=source.source,
+            provider=installed.provider,
+            name=installed.name,
+            make=make,
+            required=source.required,
+            advertise=source.advertise,
+            restart=source.restart,
+            start_timeout_s=source.start_timeout_s,
+            stop_timeout_s=source.stop_timeout_s,
+        )
+
+    def _find(self, reference: str, where: str) -> InstalledBackend:
+        distribution, _, name = reference.rpartition(":")
+        named = [each for each in self.installed if canonicalize_name(each.name) == canonicalize_name(name)]
+        if distribution:
+            named = [each for each in named if _is_from(each, distribution)]
+        if len(named) == 1:
+            return named[0]
+        if not named:
+            raise ConfigurationError([f"{where}: {self._why_missing(reference)}"])
+        first = named[0]
+        if all(_is_from(each, first.distribution) for each in named):
+            targets = join_words((f"{each.module}:{each.attribute}" for each in named), "and")
+            problem = f"{first.release} declares {quote(first.name)} more than once: {targets}"
+        else:
+            releases = join_words(dict.fromkeys(each.release for each in named), "and")
+            qualified = quote(f"{first.distribution}:{first.name}")
+            problem = f"{quote(name)} is provided by {releases}; write backend = {qualified}"
+        raise ConfigurationError([f"{where}: {problem}"])
+
+    def _why_missing(self, reference: str) -> str:
+        distribution, _, name = reference.rpartition(":")
+        provided = [each for each in self.installed if _is_from(each, distribution)]
+        if provided:
+            others = ", ".join(each.name for each in provided)
+            return f"{provided[0].release} provides no backend {quote(name)}. It provides: {others}"
+        names = list(dict.fromkeys(each.name for each in self.installed))
+        guess = None if distribution else closest(name, names)
+        package = canonicalize_name(distribution or f"peernet-{name}")
+        if guess is None and _INSTALLABLE.fullmatch(package):
+            return f"backend {quote(reference)} is not installed; perhaps: pip install {package}"
+        listed = f"no backend {quote(reference)} is installed. Installed: {', '.join(names) or 'none'}."
+        return listed if guess is None else f"{listed} Did you mean {quote(guess)}?"
+
+
+def load_configuration(
+    path: Path | None, index: BackendIndex | None = None
+) -> tuple[Config, tuple[Backend, ...]]:
+    """Read a configuration and load the backends that it names.
+
+    Args:
+        path: The file; None: where `find_config` finds one, else the defaults without any backend.
+        index: What is installed; None: scan.
+
+    Raises:
+        ConfigurationError: holds every mistake of the file. Its cause is the exception that a backend's code
+            raised, a BaseExceptionGroup when there were several.
+    """
+    if path is None:
+        path = find_config(None, os.environ)
+        if path is None:
+            return Config(), ()
+    config, problems = read_config(path)
+    if index is None:
+        index = BackendIndex.scan() if config.sources else BackendIndex()
+    backends, errors = index._load(config)  # noqa: SLF001  # load would lose the causes
+    if problems or errors:
+        causes = [error.__cause__ for error in errors if error.__cause__ is not None]
+        found = [problem for error in errors for problem in error.problems]
+        raise ConfigurationError([*problems, *found]) from sole_cause(causes)
+    return config, backends
+
+
+def _running_core() -> str | None:
+    try:
+        return version(_CORE)
+    except PackageNotFoundError:  # used from a source folder; then nothing can be checked
+        return None
+
+
+def _installed(entry: EntryPoint, distribution: Distribution, core: str | None) -> InstalledBackend:
+    target = _TARGET.fullmatch(entry.value.strip())
+    return InstalledBackend(
+        name=entry.name,
+        distribution=distribution.name,
+        version=distribution.version,
+        module=target["module"] if target else entry.value,
+        requirement_problem=None if core is None else next(_requirement_problems(distribution, core), None),
+        attribute=(target["attribute"] or "") if target else "",
+    )
+
+
+def _requirement_problems(distribution: Distribution, core: str) -> Iterator[str]:
+    for text in distribution.requires or ():
+        if _REQUIRES_CORE.match(text) is None:
+            continue
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            yield f"has a requirement on {_CORE} that cannot be read, {quote(text)}"
+            continue
+        # Which extras were asked for at installation is written nowhere; without any is what must fit.
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if (
+            applies
+            and canonicalize_name(requirement.name) == _CORE
+            and not requirement.specifier.contains(core, prereleases=True)
+        ):
+            yield f"needs {_CORE}{requirement.specifier} but {core} is running"
+
+
+def _order(installed: InstalledBackend) -> tuple[str, bool, str]:
+    # Of several that provide one name, the one that is named after it comes first in messages.
+    named_after = canonicalize_name(installed.distribution) == f"peernet-{canonicalize_name(installed.name)}"
+    return canonicalize_name(installed.name), not named_after, canonicalize_name(installed.distribution)
+
+
+def _is_from(installed: InstalledBackend, distribution: str) -> bool:
+    return canonicalize_name(installed.distribution) == canonicalize_name(distribution)
+
+
+def _import(installed: InstalledBackend, where: str) -> object:
+    failed = f"{where}: importing {installed.module} ({installed.release}) failed"
+    try:
+        target: object = importlib.import_module(installed.module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # somebody else's module; it must not end the process either
+        raise ConfigurationError([f"{failed}: {_why_import_failed(error, installed)}"]) from error
+    if not installed.attribute:
+        raise ConfigurationError([f"{failed}: its entry point names no class in the module"])
+    try:
+        for part in installed.attribute.split("."):
+            target = getattr(target, part)
+    except Exception as error:  # a module may have a __getattr__ of its own
+        problem = f"{failed}: the module has no {quote(installed.attribute)}, which its entry point names"
+        raise ConfigurationError([problem]) from error
+    return target
+
+
+def _why_import_failed(error: BaseException, installed: InstalledBackend) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if f"{installed.module}.".startswith(f"{error.name}."):
+            return f"the module is not there; install {installed.distribution} again"
+        return f"no module named {error.name!r}"
+    if isinstance(error, SystemExit):
+        return f"it tried to end the process, {one_line(error, named=True)}"
+    return one_line(error, named=True)
