@@ -49,6 +49,10 @@ class ContainedTask:
         coroutine: Runs at once, as a task of its own.
         name: The task's.
         on_end: Called on the loop when it has ended.
+
+    Attributes:
+        outcome: None while it runs.
+        was_cancelled: Whether somebody asked it to end, so that a CancelledError is no act of its own.
     """
 
     def __init__(
@@ -72,11 +76,15 @@ class ContainedTask:
             value = await self._coroutine
         except BaseException as error:  # noqa: BLE001 - whatever it is, it stays here
             self.outcome = Outcome(error=error)
+            task = asyncio.current_task()
+            self.was_cancelled |= task is not None and task.cancelling() > 0
         else:
             self.outcome = Outcome(value)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
+        if task.cancelled():
+            self.was_cancelled = True
+        else:
             task.exception()  # that of a closed coroutine; asking keeps asyncio from warning
         if self.outcome is None:
             self.outcome = Outcome(error=asyncio.CancelledError())
