@@ -6,7 +6,6 @@ them to the backend's class.
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -15,17 +14,15 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import attrs
-import platformdirs
 
 from peernet_core.addresses import Address, may_be_signed
+from peernet_core.config_search import CONFIG_FILE, find_config
 from peernet_core.errors import ConfigurationError, MalformedAddressError
 from peernet_core.listen_address import ListenAddress, check_together
 from peernet_core.options import structure_options
 from peernet_core.wording import closest, one_line, quote, show_value
 
 __all__ = [
-    "CONFIG_FILE",
-    "CONFIG_VARIABLE",
     "RESERVED_KEYS",
     "RESERVED_SOURCES",
     "Config",
@@ -36,9 +33,6 @@ __all__ = [
     "read_config",
     "where_of",
 ]
-
-CONFIG_VARIABLE: Final = "PEERNET_CONFIG"
-CONFIG_FILE: Final = "peernet.toml"
 
 RESERVED_SOURCES: Final[Mapping[str, str]] = {
     "inbound": "what peers that dial us say of themselves",
@@ -147,28 +141,6 @@ class _ReservedKeys:
 
 RESERVED_KEYS: Final = tuple(field.name for field in attrs.fields(_ReservedKeys))
 _NODE_KEYS: Final = tuple(field.name for field in attrs.fields(_NodeTable))
-
-
-def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Say which configuration file to use; None: there is none, and everything has its default.
-
-    Args:
-        explicit: Given by the user; taken whether it exists or not, so that a mistake in it is told.
-        environ: ``PEERNET_CONFIG`` is taken likewise.
-    """
-    if explicit is not None:
-        return explicit
-    if environ.get(CONFIG_VARIABLE):
-        return Path(environ[CONFIG_VARIABLE])
-    folder = environ.get("XDG_CONFIG_HOME", "")
-    # platformdirs looks at this process's own environment.
-    own = (
-        Path(folder) / "peernet"
-        if folder.startswith("/")
-        else platformdirs.user_config_path("peernet", False)
-    )
-    places = (Path(CONFIG_FILE), own / CONFIG_FILE)
-    return next((path for path in places if os.path.exists(path)), None)  # noqa: PTH110  # theirs may raise
 
 
 def read_config(path: Path) -> tuple[Config, tuple[str, ...]]:
