@@ -168,14 +168,15 @@ def _why_no_endpoint(text: str) -> str:
         pass
     else:
         example = f"[{ip}]:7100" if isinstance(ip, IPv6Address) else f"{ip}:7100"
-        return f"{shown} has no port; write it as {example}"
-    host, _, port = text.rpartition(":")
+        return f"{shown} has no port; write it as {example!a}"
+    host = text.rpartition(":")[0]
     try:
         ip = ip_address(host)
     except ValueError:
         return f"{shown} is not a literal address and a port, as in 10.0.0.5:7100 or [fe80::5%eth0]:7100"
     if isinstance(ip, IPv6Address):
-        return f"{shown}: an IPv6 address stands in brackets, as in [{ip}]:{port}"
+        bracketed = f"[{ip}]:7100"
+        return f"{shown}: an IPv6 address stands in brackets, as in {bracketed!a}"
     return f"{shown}: a port is 1 to {MAX_PORT}"
 
 
