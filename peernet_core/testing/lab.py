@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import json
 import os
 import shutil
 import socket
@@ -201,6 +202,23 @@ class Host:
             script += f"table inet lab {{\n{rules}\n}}\n"
         _run(*self.command("nft", "-f", "-"), script=script)
 
+    def count_attempts(self) -> None:
+        """Begin to count, in `attempts`, the connections to `PORT` that others begin; replaces any filter."""
+        syn = f"tcp dport {PORT} tcp flags & (syn | ack) == syn"
+        self.filter(
+            f"counter attempts {{ }}\n"
+            f'chain arriving {{ type filter hook input priority 0; {syn} counter name "attempts"; }}'
+        )
+
+    @property
+    def attempts(self) -> int:
+        """How many connections were begun since `count_attempts`, repeated packets included."""
+        listing = _run(*self.command("nft", "-j", "list", "counter", "inet", "lab", "attempts"))
+        counters = [
+            item["counter"]["packets"] for item in json.loads(listing)["nftables"] if "counter" in item
+        ]
+        return int(counters[0])
+
     def lose(self, percent: int) -> None:
         """Drop that share of what arrives, at random; replaces any filter."""
         chance = f"numgen random mod 100 < {percent}" if percent < 100 else ""  # noqa: PLR2004 - per cent
@@ -268,10 +286,17 @@ class LabNode:
 
     def start(self, *, nofile: int | None = None) -> NodeProcess:
         """Start `peernet run --json` and return without waiting for anything."""
-        command = self.host.command(*self._peernet("run", "--json"), nofile=nofile)
-        process = NodeProcess(self.host.name, command, self._stderr.with_suffix(f".{len(self._processes)}"))
-        self._processes.append(process)
-        return process
+        return self._start(self._peernet("run", "--json"), nofile=nofile)
+
+    def start_application(self, source: str, *arguments: str) -> NodeProcess:
+        """Start a Python program that prints lines of its own, and return without waiting for anything.
+
+        Args:
+            source: The program; ``sys.argv[1:3]`` are the configuration file and the data directory.
+            arguments: What follows these.
+        """
+        program = [sys.executable, "-u", "-c", source, str(self.config), str(self.data_dir)]
+        return self._start([*program, *arguments])
 
     def peernet(self, *arguments: str) -> str:
         """Run another `peernet` command to its end and return what it printed.
@@ -289,6 +314,12 @@ class LabNode:
         """Kill whatever still runs."""
         for process in self._processes:
             process.kill()
+
+    def _start(self, arguments: list[str], *, nofile: int | None = None) -> NodeProcess:
+        command = self.host.command(*arguments, nofile=nofile)
+        process = NodeProcess(self.host.name, command, self._stderr.with_suffix(f".{len(self._processes)}"))
+        self._processes.append(process)
+        return process
 
     def _peernet(self, *arguments: str) -> list[str]:
         program = Path(sysconfig.get_path("scripts")) / "peernet"

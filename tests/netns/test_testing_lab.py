@@ -98,6 +98,19 @@ def test_all_or_nothing_is_lost(lab: Laboratory) -> None:
         assert _carries(server, alpha.connect(str(beta.ipv4)))
 
 
+def test_attempts_are_counted(lab: Laboratory) -> None:
+    """Every connection that others begin counts, answered or refused; our own do not."""
+    alpha, beta = lab.host("alpha"), lab.host("beta")
+    beta.count_attempts()
+    assert beta.attempts == 0
+    for address in (str(beta.ipv4), str(beta.ipv6)):
+        with pytest.raises(ConnectionRefusedError):
+            alpha.connect(address)
+    with pytest.raises(ConnectionRefusedError):
+        beta.connect(str(alpha.ipv4))
+    assert beta.attempts == 2
+
+
 def test_some_loss_slows_and_does_not_break(lab: Laboratory) -> None:
     """A transfer survives one lost packet in ten."""
     alpha, beta = lab.host("alpha"), lab.host("beta")
