@@ -106,7 +106,8 @@ def test_a_trusted_peer_links_through_a_flood(
 ) -> None:
     """A thousand connections of strangers keep neither a trusted peer nor a newcomer out.
 
-    With 64 descriptors the node runs out of them first, which must end nothing either. Afterwards memory is where it was.
+    With 64 descriptors the node runs out of them first, which ends nothing either. Afterwards memory is
+    where it was.
     """
     alpha, beta, newcomer = lab.node("alpha"), lab.node("beta"), lab.host("newcomer")
     alpha.configure(trust=[beta])
@@ -125,9 +126,7 @@ def test_a_trusted_peer_links_through_a_flood(
             eventually(lambda: a.descriptors <= idle, "every connection of the flood is closed")
             memory.append(a.resident_kib)
             name = "with 64 descriptors" if nofile else "unlimited"
-            measured(
-                f"{name}: linked through the flood in {took * 1000:.0f} ms (aim: 2000), {most} descriptors in use"
-            )
+            measured(f"{name}: {took * 1000:.0f} ms to a link in a flood (aim: 2000), {most} descriptors")
         measured(f"{name}: resident KiB before, after one flood, after two: {memory}")
         assert memory[2] - memory[1] < 4 * 1024, f"a second flood costs more memory: {memory}"
         assert memory[1] - memory[0] < 32 * 1024, f"a flood's memory is not given back: {memory}"
