@@ -1,0 +1,453 @@
+"""Connections: TCP and TLS between two nodes, authenticated; or an error that says what kind of failure.
+
+What the operating system, OpenSSL and anyio raise is turned into our own words here, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address
+from typing import Any, Final, TypeVar
+
+import anyio
+import attrs
+from anyio import TypedAttributeProvider
+from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
+from anyio.streams.tls import TLSAttribute, TLSStream
+
+from peernet_core.addresses import Address
+from peernet_core.certificates import (
+    LINK_PROTOCOL,
+    SERVER_NAME,
+    TlsContexts,
+    WrongKeyError,
+    authenticated_key,
+)
+from peernet_core.errors import PeerNetError, PeerNotTrustedError
+from peernet_core.events import UnreachableReason
+from peernet_core.keys import PeerKey
+
+__all__ = [
+    "LINK_PROTOCOL",
+    "AcceptError",
+    "Connection",
+    "DialError",
+    "NoSuchProtocolError",
+    "accept",
+    "dial",
+    "reason_of",
+]
+
+_T = TypeVar("_T")
+
+CHUNK_BYTES: Final = (
+    16384  # a TLS record's payload; OpenSSL's buffers never shrink again, so none is let grow
+)
+_GOODBYE_S: Final = 1.0
+_DIAL_TIMEOUT_S: Final = 5.0
+
+# A dead peer is noticed within 15 s. Idle: after 5 s of silence a probe every 3 s, and with the fourth, at 14 s,
+# it is given up. Where Linux has a user timeout, that counts instead of the number of probes, and is looked at
+# only when a probe is due: 15 s would mean 17. With data on the way the user timeout alone decides.
+_KEEPALIVE: Final = (
+    ("TCP_KEEPIDLE", 5),
+    ("TCP_KEEPALIVE", 5),  # what macOS calls it
+    ("TCP_KEEPINTVL", 3),
+    ("TCP_KEEPCNT", 3),
+    ("TCP_USER_TIMEOUT", 13_000),
+)
+
+_MAX_INTERFACE_INDEX: Final = 2**32 - 1
+_REFUSED: Final = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE})
+_ENDED: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+
+
+class DialError(PeerNetError):
+    """No connection to that address; stays between transport and dialer.
+
+    Args:
+        reason: For events and for the address book.
+        detail: What happened, for a log line.
+    """
+
+    def __init__(self, reason: UnreachableReason, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class NoSuchProtocolError(DialError):
+    """The right peer answered, and takes no stream of this protocol."""
+
+    def __init__(self, protocol: str) -> None:
+        super().__init__(UnreachableReason.PROTOCOL, f"the peer does not take {protocol!a}")
+
+
+class AcceptError(PeerNetError):
+    """An incoming connection that did not become one of ours; stays between transport and acceptor.
+
+    Args:
+        detail: What happened, for a log line.
+        peer: Who it was, where a trusted peer was authenticated and the protocol alone did not fit.
+    """
+
+    def __init__(self, detail: str, peer: PeerKey | None = None) -> None:
+        self.detail = detail
+        self.peer = peer
+        super().__init__(detail)
+
+
+class Connection:
+    """A byte stream with a trusted peer, encrypted and authenticated both ways.
+
+    One task at a time may receive, and one send; cancelling a blocked `send` breaks the connection for good.
+
+    Attributes:
+        stream: What carries it.
+        peer: Who the other end is, proven.
+        remote: Where the other end is.
+        protocol: What both ends agreed on: `LINK_PROTOCOL`, or an application's protocol.
+    """
+
+    __slots__ = ("_closing", "peer", "protocol", "remote", "stream")
+
+    def __init__(self, stream: TLSStream, peer: PeerKey, remote: Address, protocol: str) -> None:
+        self.stream = stream
+        self.peer = peer
+        self.remote = remote
+        self.protocol = protocol
+        self._closing = False
+
+    async def receive(self, max_bytes: int = CHUNK_BYTES) -> bytes:
+        """Return what came next: at least one byte, at most `max_bytes` and at most 16 KiB.
+
+        Raises:
+            anyio.EndOfStream: the peer said goodbye.
+            anyio.BrokenResourceError: the connection ended in any other way; see `reason_of`.
+            anyio.ClosedResourceError: we closed it.
+        """
+        if self._closing:
+            raise anyio.ClosedResourceError
+        try:
+            return await self.stream.receive(min(max_bytes, CHUNK_BYTES))
+        except OSError as error:  # an alert, mostly; OpenSSL's errors are OSErrors
+            raise anyio.BrokenResourceError from error
+        except _ENDED:
+            if self._closing:
+                raise anyio.ClosedResourceError from None
+            raise
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`; returns when it is on its way.
+
+        Raises:
+            anyio.BrokenResourceError: the connection ended.
+            anyio.ClosedResourceError: we closed it.
+        """
+        for start in range(0, len(data), CHUNK_BYTES):
+            if self._closing:
+                raise anyio.ClosedResourceError
+            try:
+                await self.stream.send(data[start : start + CHUNK_BYTES])
+            except OSError as error:
+                raise anyio.BrokenResourceError from error
+            except _ENDED:
+                if self._closing:
+                    raise anyio.ClosedResourceError from None
+                raise
+
+    async def aclose(self) -> None:
+        """Say goodbye and wait until the peer has, for at most 1 s; then close by force. May be repeated."""
+        try:
+            if not self._closing:
+                self._closing = True
+                with anyio.move_on_after(_GOODBYE_S):
+                    await self._say_goodbye()
+        finally:
+            await _close(self.stream.transport_stream)
+
+    async def _say_goodbye(self) -> None:
+        # TLSStream.aclose gives up when data arrives before the peer's goodbye, and our last data can then be
+        # lost to the reset that follows. So what still comes is read and dropped.
+        with contextlib.suppress(ssl.SSLError):  # "want read": our goodbye stands ready for `receive` to send
+            _about(self.stream, TLSAttribute.ssl_object).unwrap()
+        with contextlib.suppress(OSError, anyio.BusyResourceError, *_ENDED):
+            while True:
+                await self.stream.receive(CHUNK_BYTES)
+
+    def abort(self) -> None:
+        """End it at once, without a goodbye, from plain code. `aclose` is then quick, and may be left out."""
+        with contextlib.suppress(OSError):  # it had ended already
+            _about(self.stream, SocketAttribute.raw_socket).shutdown(socket.SHUT_RDWR)
+        if not self._closing:
+            self._closing = True
+            closing = asyncio.get_running_loop().create_task(self.stream.transport_stream.aclose())
+            _aborting.add(closing)
+            closing.add_done_callback(_aborting.discard)
+
+
+_aborting: Final[set[asyncio.Task[None]]] = set()  # the loop itself keeps only weak references
+
+
+async def dial(
+    address: Address,
+    key: PeerKey,
+    contexts: TlsContexts,
+    *,
+    protocol: str = LINK_PROTOCOL,
+    is_trusted: Callable[[PeerKey], bool],
+    timeout_s: float = _DIAL_TIMEOUT_S,
+) -> Connection:
+    """Connect to one address and make sure that `key`, and nobody else, answers there.
+
+    Success does not mean that the peer accepted us: in TLS 1.3 the client is done first, and a refusal comes
+    with the first `receive`; see `reason_of`.
+
+    Args:
+        address: Where; a link-local one with its zone.
+        key: Whom to expect.
+        contexts: Our leaf, and the anchors.
+        protocol: What the connection is for.
+        is_trusted: Asked once more after the handshake.
+        timeout_s: For all of it, TCP and TLS.
+
+    Raises:
+        DialError: it failed; the reason says how.
+        NoSuchProtocolError: a DialError; the right peer answered, but does not take the protocol.
+        ValueError: the protocol's name cannot stand in ALPN.
+    """
+    try:
+        with anyio.fail_after(timeout_s):
+            stream = await _connect(address)
+            tls, peer = await _secure(
+                stream,
+                lambda: contexts.client(key, protocol),
+                server_side=False,
+                is_trusted=lambda candidate: candidate == key and is_trusted(candidate),
+            )
+    except (WrongKeyError, PeerNotTrustedError) as error:
+        raise DialError(UnreachableReason.WRONG_KEY, str(error)) from error
+    except (OSError, *_ENDED) as error:
+        raise _dial_error(error) from error
+    if _agreed_protocol(tls) != protocol:
+        await _close(stream)
+        raise NoSuchProtocolError(protocol)
+    return Connection(tls, peer, address, protocol)
+
+
+async def accept(
+    stream: SocketStream,
+    contexts: TlsContexts,
+    *,
+    is_trusted: Callable[[PeerKey], bool],
+    remote: Address,
+) -> Connection:
+    """Make an incoming TCP connection into a connection with a trusted peer.
+
+    Takes the stream over: it is closed if this fails or is cancelled. The timeout is the caller's.
+
+    Args:
+        stream: Fresh from the listener.
+        contexts: Our leaf, and the anchors.
+        is_trusted: The trust list, asked after the handshake.
+        remote: Where the stream comes from.
+
+    Raises:
+        AcceptError: it is no peer of ours, or wants a protocol that we do not have, or went away.
+    """
+    try:
+        tls, peer = await _secure(
+            _Transport(stream), lambda: contexts.server, server_side=True, is_trusted=is_trusted
+        )
+    except (WrongKeyError, PeerNotTrustedError) as error:
+        raise AcceptError(str(error)) from error
+    except (OSError, *_ENDED) as error:
+        raise AcceptError(_what_happened(error)) from error
+    protocol = _agreed_protocol(tls)
+    if protocol is None:
+        await _close(stream)
+        raise AcceptError("no protocol in common", peer)
+    return Connection(tls, peer, remote, protocol)
+
+
+def reason_of(error: BaseException) -> UnreachableReason:
+    """Say why a connection from `dial` came to nothing before the peer's first byte.
+
+    An end without a word is what a peer that does not trust us looks like from here; its alert seldom comes.
+
+    Args:
+        error: From `dial`, from `Connection.receive`, from reading what was received, or a TimeoutError.
+    """
+    if isinstance(error, DialError):
+        return error.reason
+    if isinstance(error, anyio.ClosedResourceError):
+        return UnreachableReason.TIMEOUT  # we gave it up
+    cause = _system_error(error)
+    if isinstance(error, anyio.EndOfStream | anyio.BrokenResourceError) and cause is None:
+        return UnreachableReason.THEY_DO_NOT_TRUST_US
+    if isinstance(cause, ssl.SSLError) or (cause is not None and cause.errno in _REFUSED):
+        return UnreachableReason.THEY_DO_NOT_TRUST_US
+    return UnreachableReason.PROTOCOL if cause is None else UnreachableReason.TIMEOUT
+
+
+async def _connect(address: Address) -> ByteStream:
+    # Not anyio.connect_tcp: that looks an address with a zone up in a thread.
+    family = socket.AF_INET6 if isinstance(address.ip, IPv6Address) else socket.AF_INET
+    raw_socket = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        raw_socket.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw_socket, _socket_address(address))
+        _refuse_self_connection(raw_socket)
+        return _Transport(await SocketStream.from_socket(raw_socket))
+    except BaseException:
+        raw_socket.close()
+        raise
+
+
+def _refuse_self_connection(raw_socket: socket.socket) -> None:
+    # Where nobody listens on an ephemeral port of this host, TCP can meet itself (RFC 9293 §3.5).
+    if raw_socket.getsockname() == raw_socket.getpeername():
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
+
+
+def _socket_address(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
+    if not isinstance(address.ip, IPv6Address):
+        return str(address.ip), address.port
+    return str(IPv6Address(int(address.ip))), address.port, 0, _zone_index(address.ip.scope_id)
+
+
+def _zone_index(zone: str | None) -> int:
+    if zone is None:
+        return 0
+    try:
+        return socket.if_nametoindex(zone)
+    except (OSError, ValueError):
+        if zone.isdecimal() and 0 < int(zone) <= _MAX_INTERFACE_INDEX:
+            return int(zone)
+        raise OSError(errno.ENODEV, f"there is no interface {zone!a}") from None
+
+
+async def _secure(
+    stream: ByteStream,
+    context: Callable[[], ssl.SSLContext],
+    *,
+    server_side: bool,
+    is_trusted: Callable[[PeerKey], bool],
+) -> tuple[TLSStream, PeerKey]:
+    """Do the handshake and find out whose it was; closes the stream when that fails."""
+    try:
+        _tune(stream)
+        tls = await TLSStream.wrap(
+            stream,
+            server_side=server_side,
+            hostname=None if server_side else SERVER_NAME,
+            ssl_context=context(),  # used before the next await, see `TlsContexts.client`
+            standard_compatible=True,
+        )
+        return tls, _authenticate(tls, is_trusted)
+    except BaseException:
+        await _close(stream)
+        raise
+
+
+def _tune(stream: ByteStream) -> None:
+    raw_socket = _about(stream, SocketAttribute.raw_socket)
+    if raw_socket.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    raw_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        option = getattr(socket, name, None)
+        if option is not None:
+            raw_socket.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _about(stream: TypedAttributeProvider, attribute: _T) -> _T:
+    return stream.extra(attribute)  # noqa: S610 - anyio's; there is no database here
+
+
+@attrs.frozen
+class _Those:
+    """A set of keys given by a question."""
+
+    contains: Callable[[PeerKey], bool]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, PeerKey) and self.contains(key)
+
+
+def _authenticate(tls: TLSStream, is_trusted: Callable[[PeerKey], bool]) -> PeerKey:
+    leaf = _about(tls, TLSAttribute.peer_certificate_binary)
+    if leaf is None:
+        raise WrongKeyError("no certificate was shown")
+    return authenticated_key(leaf, _Those(is_trusted))
+
+
+def _agreed_protocol(tls: TLSStream) -> str | None:
+    try:
+        return _about(tls, TLSAttribute.alpn_protocol)
+    except UnicodeDecodeError:  # a server may name what nobody offered
+        return None
+
+
+def _dial_error(error: Exception) -> DialError:
+    cause = _system_error(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = UnreachableReason.WRONG_KEY
+    elif isinstance(cause, ssl.SSLError):
+        reason = UnreachableReason.PROTOCOL
+    elif cause is None or cause.errno in _REFUSED:
+        reason = UnreachableReason.REFUSED  # a forwarder with nobody behind it accepts, then closes
+    else:
+        reason = UnreachableReason.TIMEOUT
+    return DialError(reason, _what_happened(error))
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """What the system or OpenSSL said; None where the other end has just closed."""
+    said = error.__cause__ if isinstance(error, anyio.BrokenResourceError) else error
+    return said if isinstance(said, OSError) and not isinstance(said, ssl.SSLEOFError) else None
+
+
+def _what_happened(error: BaseException) -> str:
+    cause = _system_error(error)
+    if cause is None:
+        return "closed by the other end"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"certificate: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS: {cause.reason or 'failed'}"
+    return cause.strerror or "no answer in time"
+
+
+async def _close(stream: AnyByteStream) -> None:
+    with anyio.CancelScope(shield=True):
+        await stream.aclose()
+
+
+@attrs.define(eq=False)
+class _Transport(ByteStream):
+    """Reads small pieces: what TLSStream asks for at once stays allocated in OpenSSL's buffer."""
+
+    inner: ByteStream
+
+    async def receive(self, max_bytes: int = CHUNK_BYTES) -> bytes:
+        return await self.inner.receive(min(max_bytes, CHUNK_BYTES))
+
+    async def send(self, item: bytes) -> None:
+        await self.inner.send(item)
+
+    async def send_eof(self) -> None:
+        await self.inner.send_eof()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return self.inner.extra_attributes
