@@ -75,6 +75,8 @@ def _why_malformed(text: str) -> str:
             ip = ip_address(ip_text)
         except ValueError:
             continue
+        if ":" in (getattr(ip, "scope_id", None) or ""):  # fe80::1%eth0:7100, without its brackets
+            break
         example = f"[{ip}]:0" if isinstance(ip, IPv6Address) else f"{ip}:0"
         return f"{shown} has no port; write {example} for a free one"
     host, _, port = text.rpartition(":")
