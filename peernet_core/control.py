@@ -120,7 +120,7 @@ def ask(path: Path | None, request: Mapping[str, object], *, timeout_s: float = 
     """Ask the running node, and wait for its answer; blocks.
 
     Args:
-        path: The control socket; None where there can be none.
+        path: The control socket; None: there is none.
         request: What is asked for, with its arguments.
         timeout_s: For each step: to connect, to send, and every wait for more of the answer.
 
@@ -131,7 +131,7 @@ def ask(path: Path | None, request: Mapping[str, object], *, timeout_s: float = 
         NodeClosedError: no node answers at that socket.
     """
     if path is None:
-        raise NodeClosedError("no node can be asked: its control socket has no place")
+        raise NodeClosedError("no node is running on this data directory")
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout_s)

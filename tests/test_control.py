@@ -175,10 +175,10 @@ async def test_silence_ends_a_connection(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_nobody_to_ask(tmp_path: Path) -> None:
-    """No socket, no place for one, and one that nobody serves: each a reason that can be shown."""
+    """No socket, no folder for one, and a path that cannot be one: each a reason that can be shown."""
     with pytest.raises(NodeClosedError, match="no node is running"):
         ask(tmp_path / "control", {"ask": "echo"})
-    with pytest.raises(NodeClosedError, match="no place"):
+    with pytest.raises(NodeClosedError, match="no node is running"):
         ask(None, {"ask": "echo"})
     with pytest.raises(NodeClosedError, match="cannot be asked"):
         ask(tmp_path / ("x" * 200), {"ask": "echo"})

@@ -1,0 +1,167 @@
+"""A node in a process of its own: its configuration, its signals, its view, its control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from peernet_core.cli.answers import handlers
+from peernet_core.cli.failures import FAILED
+from peernet_core.cli.greeting import GREETING, Greeter
+from peernet_core.cli.invocation import Invocation
+from peernet_core.cli.logs import logging_to
+from peernet_core.cli.output import note
+from peernet_core.cli.places import configuration_path
+from peernet_core.cli.stopping import Stopping
+from peernet_core.cli.views import JsonView, LogView, TableView, View
+from peernet_core.config import Config, SourceConfig
+from peernet_core.control import ControlServer
+from peernet_core.entrypoints import Backend, BackendIndex, load_configuration
+from peernet_core.errors import ConfigurationError
+from peernet_core.node import Node
+from peernet_core.storage.data_directory import default_data_dir
+
+__all__ = ["run_node"]
+
+DEFAULT_BACKEND: Final = "mdns"
+
+_DRAIN_S: Final = 1.0
+_EVENTS: Final = 4096
+
+_log = logging.getLogger(__name__)
+
+
+def run_node(invocation: Invocation, *, as_json: bool) -> None:
+    """Run a node until somebody asks it to stop.
+
+    Args:
+        invocation: Says which configuration and data directory.
+        as_json: Show events as JSON lines.
+
+    Raises:
+        ConfigurationError: nothing was started.
+        StorageError: the data directory cannot be used.
+        ExceptionGroup: required backends failed to start, each a BackendError; what had started is stopped.
+    """
+    config, backends = _configuration(configuration_path(invocation))
+    data_dir = invocation.data_dir or default_data_dir(os.environ, configured=config.data_dir)
+    _announce(config, data_dir, anything_enabled=bool(backends))
+    _raise_descriptor_limit()
+    node = Node(config, backends=backends, data_dir=data_dir)
+    asyncio.run(_host(node, as_json=as_json, debug=invocation.debug))
+
+
+async def _host(node: Node, *, as_json: bool, debug: bool) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = Stopping(force=_leave_at_once)
+
+    def reader_gone() -> None:
+        loop.call_soon_threadsafe(stopping.ask)
+
+    view = _view(as_json=as_json, on_broken=reader_gone)
+    try:
+        with (
+            logging_to(view.note, debug=debug),
+            stopping.on_signals(),
+            stopping.on_reader_gone(sys.stdout.fileno()),
+        ):
+            await _run_and_show(node, view, stopping)
+    finally:
+        view.close()
+
+
+def _configuration(path: Path | None) -> tuple[Config, tuple[Backend, ...]]:
+    index = BackendIndex.scan()
+    if path is not None:
+        return load_configuration(path, index)
+    if all(installed.name != DEFAULT_BACKEND for installed in index.installed):
+        problem = (
+            f"no configuration file is here, and the backend {DEFAULT_BACKEND}, which does without one, "
+            f"is not installed: pip install peernet-{DEFAULT_BACKEND}"
+        )
+        raise ConfigurationError([problem])
+    config = Config(sources=(SourceConfig(source=DEFAULT_BACKEND, backend=DEFAULT_BACKEND),))
+    backends, problems = index.load(config)
+    if problems:
+        raise ConfigurationError(problems)
+    return config, backends
+
+
+def _announce(config: Config, data_dir: Path, *, anything_enabled: bool) -> None:
+    if config.path is None:
+        note(f"configuration: none, so discovery is {DEFAULT_BACKEND} alone")
+    else:
+        note(f"configuration: {config.path}")
+    note(f"data directory: {data_dir}")
+    if not anything_enabled:
+        note(
+            f"{config.path}: no discovery backend is enabled, so this node only waits to be found; "
+            "add a table such as [discovery.mdns]"
+        )
+
+
+def _raise_descriptor_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS names a hard limit that it does not allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _view(*, as_json: bool, on_broken: Callable[[], object]) -> View:
+    if as_json:
+        return JsonView(on_broken)
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        from peernet_core.cli.live_table import LiveTable  # noqa: PLC0415 - only here is rich needed
+
+        return TableView(LiveTable())
+    return LogView(on_broken)
+
+
+async def _run_and_show(node: Node, view: View, stopping: Stopping) -> None:
+    failure: Exception | None = None
+    async with node.events(buffer=_EVENTS) as events, anyio.create_task_group() as viewing:
+        viewing.start_soon(view.follow, node, events)
+        try:
+            await _run(node, stopping)
+        except Exception as error:  # noqa: BLE001 - raised again when what led to it has been shown
+            failure = error
+        # Whoever reads too slowly misses the rest.
+        viewing.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
+    if failure is not None:
+        raise failure
+
+
+async def _run(node: Node, stopping: Stopping) -> None:
+    greeter = Greeter(node)
+    node.protocol(GREETING)(greeter.answer)
+    with stopping.cancelling_start():
+        async with node, anyio.create_task_group() as tasks:
+            tasks.start_soon(_answer_commands, node, greeter)
+            await stopping.wait()
+            tasks.cancel_scope.cancel()
+
+
+async def _answer_commands(node: Node, greeter: Greeter) -> None:
+    path = node.control_path
+    if path is None:
+        _log.warning("no place for a control socket: commands cannot ask this node")
+        return
+    try:
+        await ControlServer(path, handlers(node, greeter)).serve()
+    except OSError as error:
+        _log.warning("no control socket, so commands cannot ask this node: %s: %s", path, error.strerror)
+
+
+def _leave_at_once() -> None:
+    with suppress(OSError):
+        if sys.stdout.isatty():
+            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the table hides the cursor
+    os._exit(FAILED)

@@ -1,0 +1,26 @@
+"""`peernet run`: a node until it is told to stop."""
+
+from __future__ import annotations
+
+import click
+
+from peernet_core.cli.invocation import Invocation
+from peernet_core.cli.stopping import stop_at_once
+
+__all__ = ["command"]
+
+
+@click.command("run")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for a program.")
+@click.pass_obj
+def command(invocation: Invocation, *, as_json: bool) -> None:
+    """Run a node until it is told to stop.
+
+    Shows a table of the trusted peers on a terminal, and log lines in a pipe. Ctrl-C stops it; a second one
+    does not wait for anything. Without a configuration file the node uses the backend mdns alone.
+    """
+    # The imports below take a while, and whoever says stop meanwhile should not see a traceback.
+    stop_at_once()
+    from peernet_core.cli.hosting import run_node  # noqa: PLC0415 - see above
+
+    run_node(invocation, as_json=as_json)
