@@ -92,7 +92,7 @@ def read_file(path: Path, *, max_bytes: int) -> tuple[bytes, os.stat_result] | N
     finally:
         os.close(descriptor)
     if len(data) > max_bytes:
-        raise StorageError(path, f"larger than {max_bytes} bytes, so it is not the file that belongs here")
+        raise StorageError(path, f"larger than {max_bytes} bytes: not what belongs here; move it away")
     return bytes(data), status
 
 
