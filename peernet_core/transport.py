@@ -51,9 +51,9 @@ CHUNK_BYTES: Final = (
 _GOODBYE_S: Final = 1.0
 _DIAL_TIMEOUT_S: Final = 5.0
 
-# A dead peer is noticed within 15 s. Idle: after 5 s of silence a probe every 3 s, and with the fourth, at 14 s,
-# it is given up. Where Linux has a user timeout, that counts instead of the number of probes, and is looked at
-# only when a probe is due: 15 s would mean 17. With data on the way the user timeout alone decides.
+# A dead peer is noticed within 15 s. Idle: after 5 s of silence a probe every 3 s, and with the fourth, at
+# 14 s, it is given up. Where Linux has a user timeout, that counts instead of the number of probes, and is
+# looked at only when a probe is due: 15 s would mean 17. With data on the way the user timeout alone decides.
 _KEEPALIVE: Final = (
     ("TCP_KEEPIDLE", 5),
     ("TCP_KEEPALIVE", 5),  # what macOS calls it
