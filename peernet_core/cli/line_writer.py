@@ -82,7 +82,7 @@ class LineWriter:
             if self._broken or self._closing:
                 return True
             if len(self._lines) >= self._max_lines:
-                self._room = room
+                self._room = room or self._room
                 return False
             self._lines.append(data)
             self._changed.notify()
