@@ -51,9 +51,12 @@ def command() -> int:
 async def _demonstrate() -> int:
     stopping = Stopping(force=lambda: os._exit(FAILED))
     statuses: list[int] = []
-    with stopping.on_signals(), stopping.cancelling_start():
-        with tempfile.TemporaryDirectory(prefix="peernet-demo-", ignore_cleanup_errors=True) as folder:
-            statuses.append(await _meet(Path(folder)))
+    with (
+        stopping.on_signals(),
+        stopping.cancelling_start(),
+        tempfile.TemporaryDirectory(prefix="peernet-demo-", ignore_cleanup_errors=True) as folder,
+    ):
+        statuses.append(await _meet(Path(folder)))
     if not statuses:  # a signal cut it short
         note("interrupted; both nodes are stopped")
         return FAILED
