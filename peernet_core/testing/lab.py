@@ -245,13 +245,18 @@ def _enter(namespace: str) -> None:
 
 
 class LabNode:
-    """A peernet node on a host of its own: an identity, a data directory, a configuration file."""
+    """A peernet node on a host of its own: an identity, a data directory, a configuration file.
+
+    Attributes:
+        environment: Variables for its processes, beside ours.
+    """
 
     def __init__(self, host: Host, folder: Path) -> None:
         self.host = host
         self.data_dir = folder / "data"
         self.config = folder / "peernet.toml"
         self.trusted_peers = self.data_dir / "trusted_peers"
+        self.environment: dict[str, str] = {}
         self._stderr = folder / "stderr"
         self._processes: list[NodeProcess] = []
         identity = Identity.generate()
@@ -316,7 +321,8 @@ class LabNode:
             process.kill()
 
     def _start(self, arguments: list[str], *, nofile: int | None = None) -> NodeProcess:
-        command = self.host.command(*arguments, nofile=nofile)
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        command = self.host.command("env", *variables, *arguments, nofile=nofile)
         process = NodeProcess(self.host.name, command, self._stderr.with_suffix(f".{len(self._processes)}"))
         self._processes.append(process)
         return process
