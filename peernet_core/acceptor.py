@@ -1,0 +1,246 @@
+"""The acceptor: listening sockets, and the loop that nothing a stranger does can end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+import attrs
+from anyio import aclose_forcefully
+from anyio.abc import SocketStream
+
+from peernet_core.addresses import Address, IPAddress
+from peernet_core.admission import Admission
+from peernet_core.config import ListenAddress
+from peernet_core.errors import PeerNetError
+
+__all__ = ["Acceptor", "Arrival", "BindError", "bind"]
+
+_LOG: Final = logging.getLogger(__name__)
+_BACKLOG: Final = 1024
+_PAUSE_S: Final = 0.1
+_TIMEOUT_S: Final = 5.0
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@attrs.frozen(eq=False)
+class Arrival:
+    """One accepted connection, for the life of the task that serves it.
+
+    Attributes:
+        stream: The bytes; closed when its server returns, unless `detach` was called.
+        remote: Where it comes from.
+        authenticated: To be called when a trusted key has proved itself.
+        established: To be called when OPEN, or a stream's first byte, is done: no deadline any more.
+        detach: To be called when somebody else closes the stream.
+    """
+
+    stream: SocketStream
+    remote: Address
+    authenticated: Callable[[], None]
+    established: Callable[[], None]
+    detach: Callable[[], None]
+
+
+Serve = Callable[[Arrival], Awaitable[None]]
+
+
+class BindError(PeerNetError):
+    """A configured address cannot be listened on."""
+
+    def __init__(self, address: ListenAddress, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(f"cannot listen on {address}: {reason}")
+
+
+def bind(addresses: tuple[ListenAddress, ...], *, preferred_port: int = 0) -> list[socket.socket]:
+    """Bind every address to one port: the first decides, the rest take its number.
+
+    Args:
+        addresses: At least one; port 0 means any.
+        preferred_port: Tried first where a port is 0: the one of the last run.
+
+    Raises:
+        BindError: an address is taken, is not ours, or its family is not there.
+    """
+    wanted = addresses[0].port
+    if wanted == 0 and preferred_port:
+        with contextlib.suppress(BindError):
+            return _bind_all(addresses, preferred_port)
+    if wanted:
+        return _bind_all(addresses, wanted)
+    for _ in range(15):  # the number may be free in one family and taken in the other
+        with contextlib.suppress(BindError):
+            return _bind_all(addresses, 0)
+    return _bind_all(addresses, 0)
+
+
+def _bind_all(addresses: tuple[ListenAddress, ...], port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for address in addresses:
+            listening = _bind_one(address, port)
+            if listening is not None:
+                sockets.append(listening)
+                port = listening.getsockname()[1]
+    except BaseException:
+        for each in sockets:
+            each.close()
+        raise
+    if not sockets:
+        raise BindError(addresses[0], "this host has no such address family")
+    return sockets
+
+
+def _bind_one(address: ListenAddress, port: int) -> socket.socket | None:
+    family = socket.AF_INET if isinstance(address.ip, IPv4Address) else socket.AF_INET6
+    try:
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT and address.ip.is_unspecified:
+            return None  # a host without IPv6 has nobody to miss there
+        raise BindError(address, error.strerror or str(error)) from error
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(_sockaddr(address.ip, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRNOTAVAIL and address.ip.is_unspecified:
+            return None
+        raise BindError(address, error.strerror or str(error)) from error
+    return listening
+
+
+def _sockaddr(ip: IPAddress, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    if isinstance(ip, IPv4Address):
+        return str(ip), port
+    zone = ip.scope_id
+    index = 0 if zone is None else int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
+    return str(IPv6Address(int(ip))), port, 0, index
+
+
+class Acceptor:
+    """Accepts on bound sockets and serves each connection in a task of its own.
+
+    Args:
+        sockets: Bound and listening; the acceptor closes them.
+        serve: Called for each connection that gets a place.
+        clock: Loop time.
+
+    Attributes:
+        port: The one port of all sockets.
+        refused: How many connections lost, or never got, a place.
+        pauses: How often the system could not accept.
+    """
+
+    def __init__(self, sockets: list[socket.socket], serve: Serve, *, clock: Callable[[], float]) -> None:
+        self._sockets = sockets
+        self._serve = serve
+        self._clock = clock
+        self._admission = Admission()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._numbers = itertools.count(1)
+        self.port: int = sockets[0].getsockname()[1]
+        self.refused = 0
+        self.pauses = 0
+
+    async def run(self) -> None:
+        """Accept until cancelled; then end every connection that is still being served."""
+        loops = [asyncio.create_task(self._accept(each), name="peernet-accept") for each in self._sockets]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            for task in [*loops, *self._tasks.values()]:
+                task.cancel()
+            await asyncio.gather(*loops, *self._tasks.values(), return_exceptions=True)
+            self.close()
+
+    def close(self) -> None:
+        """Close the listening sockets."""
+        for each in self._sockets:
+            each.close()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, peer = await loop.sock_accept(listening)
+            except OSError as error:
+                self.pauses += 1
+                _LOG.debug("accepting paused: %s", error)
+                if error.errno in _EXHAUSTED:
+                    self._evict(self._admission.shed(now=self._clock()))
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            self._admit(accepted, _remote(peer))
+
+    def _admit(self, accepted: socket.socket, remote: Address) -> None:
+        number = next(self._numbers)
+        verdict = self._admission.arrive(number, remote.ip, now=self._clock())
+        self._evict(verdict.evicted)
+        if not verdict.admitted:
+            self.refused += 1
+            accepted.close()
+            return
+        task = asyncio.create_task(self._run_one(number, accepted, remote), name=f"peernet-serve-{number}")
+        self._tasks[number] = task
+        task.add_done_callback(lambda _: self._tasks.pop(number, None))
+
+    def _evict(self, number: int | None) -> None:
+        if number is not None and number in self._tasks:
+            self.refused += 1
+            self._tasks[number].cancel()
+
+    async def _run_one(self, number: int, accepted: socket.socket, remote: Address) -> None:
+        try:
+            stream = await SocketStream.from_socket(accepted)
+        except BaseException:
+            self._admission.leave(number)
+            accepted.close()
+            raise
+        detached = False
+
+        def detach() -> None:
+            nonlocal detached
+            detached = True
+
+        try:
+            async with asyncio.timeout(_TIMEOUT_S) as deadline:
+                await self._serve(
+                    Arrival(
+                        stream,
+                        remote,
+                        authenticated=lambda: self._admission.authenticated(number, remote.ip),
+                        established=lambda: deadline.reschedule(None),
+                        detach=detach,
+                    )
+                )
+        except TimeoutError:
+            _LOG.debug("%s: no OPEN within %g s", remote, _TIMEOUT_S)
+        except Exception:  # noqa: BLE001 - whatever a connection does stays with that connection
+            _LOG.debug("%s: serving it failed", remote, exc_info=True)
+        finally:
+            self._admission.leave(number)
+            if not detached:
+                await aclose_forcefully(stream)
+
+
+def _remote(peer: tuple[str, int] | tuple[str, int, int, int]) -> Address:
+    """The other end of an accepted connection; a link-local one with the name of its interface."""
+    ip = ip_address(peer[0].partition("%")[0])
+    if isinstance(ip, IPv6Address) and ip.is_link_local:
+        with contextlib.suppress(OSError):
+            ip = IPv6Address(f"{ip}%{socket.if_indextoname(peer[-1])}")
+    return Address(ip, peer[1], "inbound")

@@ -1,0 +1,206 @@
+"""The dialer: races a peer's candidates to the first one that is authenticated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from peernet_core.addresses import Address
+from peernet_core.candidates import RaceSchedule
+from peernet_core.errors import MalformedFrameError
+from peernet_core.events import UnreachableReason
+from peernet_core.frames import Hello
+from peernet_core.keys import PeerKey
+from peernet_core.ledger import Candidate
+from peernet_core.links import ConnectionEndedError, FramedConnection
+from peernet_core.transport import Connection, DialError, reason_of
+
+__all__ = ["Dialer"]
+
+_LOG: Final = logging.getLogger(__name__)
+_HELLO_S: Final = 5.0
+
+Connect = Callable[[Address, PeerKey], Awaitable[Connection]]
+MakeHello = Callable[[PeerKey], Hello]
+Failed = Callable[[PeerKey, Address, UnreachableReason], None]
+Won = Callable[[FramedConnection, Hello], None]
+Lost = Callable[[PeerKey], None]
+
+
+class Dialer:
+    """Runs at most one race for each peer.
+
+    Args:
+        connect: Dials one address and authenticates it.
+        hello: Our HELLO for a peer.
+        on_failed: One candidate failed.
+        on_won: The first one that read the peer's HELLO; the receiver owns it.
+        on_lost: Every candidate failed.
+        places: How many dials may be under way in all.
+        clock: Loop time.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect: Connect,
+        hello: MakeHello,
+        on_failed: Failed,
+        on_won: Won,
+        on_lost: Lost,
+        clock: Callable[[], float],
+        places: int = 64,
+    ) -> None:
+        self._connect = connect
+        self._hello = hello
+        self._on_failed = on_failed
+        self._on_won = on_won
+        self._on_lost = on_lost
+        self._clock = clock
+        self._places = asyncio.Semaphore(places)
+        self._races: dict[PeerKey, _Race] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def race(self, key: PeerKey, candidates: Iterable[Candidate]) -> None:
+        """Start a race; one that is on for this key is cancelled."""
+        self.cancel(key)
+        race = _Race(self._attempt, key, candidates, clock=self._clock)
+        self._races[key] = race
+        task = asyncio.create_task(self._run(race), name=f"peernet-race-{key.short}")
+        race.task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def extend(self, key: PeerKey, candidate: Candidate) -> None:
+        """Let one more candidate take part; without a race this does nothing."""
+        if key in self._races:
+            self._races[key].add(candidate)
+
+    def cancel(self, key: PeerKey) -> None:
+        """End a race without a result."""
+        race = self._races.pop(key, None)
+        if race is not None and race.task is not None:
+            race.task.cancel()
+
+    async def aclose(self) -> None:
+        """Cancel every race and wait until nothing of them is left."""
+        for key in list(self._races):
+            self.cancel(key)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, race: _Race) -> None:
+        winner = await race.run()
+        if self._races.get(race.key) is race:
+            del self._races[race.key]
+            if winner is None:
+                self._on_lost(race.key)
+            else:
+                self._on_won(*winner)
+        elif winner is not None:
+            winner[0].abort()
+
+    async def _attempt(self, key: PeerKey, address: Address) -> tuple[FramedConnection, Hello] | None:
+        """Dial one address up to its HELLO; None when that failed, which is reported."""
+        async with self._places:
+            try:
+                connection = await self._connect(address, key)
+            except DialError as error:
+                _LOG.debug("%s at %s: %s", key.short, address, error)
+                self._on_failed(key, address, error.reason)
+                return None
+            framed = FramedConnection(connection, address)
+            try:
+                async with asyncio.timeout(_HELLO_S):
+                    return framed, await framed.hello(self._hello(key))
+            except TimeoutError:
+                reason = UnreachableReason.TIMEOUT
+            except MalformedFrameError as error:
+                _LOG.debug("%s at %s: %s", key.short, address, error)
+                reason = UnreachableReason.PROTOCOL
+            except ConnectionEndedError as error:
+                _LOG.debug("%s at %s: %s before HELLO", key.short, address, error)
+                reason = reason_of(error.__cause__ or error)
+            except BaseException:
+                framed.abort()
+                raise
+            framed.abort()
+            self._on_failed(key, address, reason)
+            return None
+
+
+class _Race:
+    """One race: a staggered start, the next at once after a failure, all others cancelled by the first."""
+
+    def __init__(
+        self,
+        attempt: Callable[[PeerKey, Address], Awaitable[tuple[FramedConnection, Hello] | None]],
+        key: PeerKey,
+        candidates: Iterable[Candidate],
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self.key = key
+        self.task: asyncio.Task[None] | None = None
+        self._attempt = attempt
+        self._clock = clock
+        self._waiting = deque(candidates)
+        self._schedule = RaceSchedule()
+        self._running: set[asyncio.Task[tuple[FramedConnection, Hello] | None]] = set()
+        self._extended = asyncio.Event()
+
+    def add(self, candidate: Candidate) -> None:
+        self._waiting.append(candidate)
+        self._extended.set()
+
+    async def run(self) -> tuple[FramedConnection, Hello] | None:
+        winners: list[tuple[FramedConnection, Hello]] = []
+        try:
+            while self._waiting or self._running:
+                self._start_due()
+                for task in await self._next_done():
+                    self._running.discard(task)
+                    result = task.result()
+                    if result is None:
+                        self._schedule.failed()
+                    else:
+                        winners.append(result)
+                if winners:
+                    return winners.pop(0)
+            return None
+        finally:
+            await self._end(winners)
+
+    def _start_due(self) -> None:
+        while self._waiting and self._schedule.next_start(now=self._clock()) <= self._clock():
+            address = self._waiting.popleft().address
+            self._schedule.started(now=self._clock())
+            self._running.add(
+                asyncio.ensure_future(self._attempt(self.key, address)),
+            )
+
+    async def _next_done(self) -> set[asyncio.Task[tuple[FramedConnection, Hello] | None]]:
+        timeout_s = None
+        if self._waiting:
+            timeout_s = max(0.0, self._schedule.next_start(now=self._clock()) - self._clock())
+        extended = asyncio.ensure_future(self._extended.wait())
+        try:
+            done, _ = await asyncio.wait(
+                {*self._running, extended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            extended.cancel()
+        self._extended.clear()
+        return {task for task in self._running if task in done}
+
+    async def _end(self, winners: list[tuple[FramedConnection, Hello]]) -> None:
+        """Cancel who still runs; a connection that won too late closes before OPEN, without any effect."""
+        for task in self._running:
+            task.cancel()
+        for ended in await asyncio.gather(*self._running, return_exceptions=True):
+            if isinstance(ended, tuple):
+                ended[0].abort()
+        for framed, _ in winners:
+            framed.abort()

@@ -1,0 +1,269 @@
+"""The engine: all that runs while a node is up, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from peernet_core.acceptor import Acceptor, bind
+from peernet_core.addresses import Address, IPAddress
+from peernet_core.announcer import Announcer
+from peernet_core.certificates import TlsContexts
+from peernet_core.config import Config
+from peernet_core.contexts import HostContext
+from peernet_core.contract import Announcement, Sighting
+from peernet_core.entrypoints import Backend
+from peernet_core.errors import BackendError, StorageError
+from peernet_core.events import Event, NodeStarted
+from peernet_core.frames import BOOT_ID_SIZE, Hello
+from peernet_core.home import Home
+from peernet_core.keys import PeerKey
+from peernet_core.network import PolledNetwork
+from peernet_core.policy import Policy
+from peernet_core.registry import Registry
+from peernet_core.streams import StreamTable
+from peernet_core.supervisor import Supervisor
+from peernet_core.switchboard import Switchboard
+
+__all__ = ["Engine"]
+
+_LOG: Final = logging.getLogger(__name__)
+_TRUST_POLL_S: Final = 0.25
+_GOODBYE_S: Final = 0.5
+
+
+class Engine:
+    """Runs one node.
+
+    Args:
+        config: Settings.
+        home: Identity, trust, storage; closed by its owner.
+        policy: What to do with a sighting.
+        streams: Handlers and open streams.
+        publish: Where events go.
+        untrusted: Called for a key that was removed from the trust list.
+
+    Raises:
+        BindError: a configured address cannot be listened on.
+        StorageError: no record can be numbered.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        home: Home,
+        *,
+        policy: Policy,
+        streams: StreamTable,
+        publish: Callable[[Event], None],
+        untrusted: Callable[[PeerKey], None],
+    ) -> None:
+        self.clock = asyncio.get_running_loop().time
+        self.home = home
+        self.network = PolledNetwork()
+        self.contexts = TlsContexts(home.identity, home.trust.keys(), streams.protocols)
+        self.registry = Registry(me=home.identity.key, trust=home.trust, policy=policy, now=self.clock())
+        self.switchboard = Switchboard(
+            self.registry,
+            contexts=self.contexts,
+            streams=streams,
+            hello=self._hello,
+            is_trusted=home.trust.__contains__,
+            publish=publish,
+            raise_sequence=self._raise_sequence,
+            clock=self.clock,
+        )
+        self.supervisor = Supervisor(make_context=self._make_context, publish=publish)
+        self.announcer = Announcer(
+            home.identity,
+            home.numbers,
+            name=config.name,
+            advertise=config.advertise,
+            listen=config.listen,
+        )
+        self._publish = publish
+        self._untrusted = untrusted
+        self._boot_id = secrets.token_bytes(BOOT_ID_SIZE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        sockets = bind(config.listen, preferred_port=home.last_port())
+        self.acceptor = Acceptor(sockets, self.switchboard.serve, clock=self.clock)
+        self.registry.own_port = self.acceptor.port
+        self.registry.network = self.network.snapshot
+        self._unsubscribe = home.trust.subscribe(self._trust_changed)
+
+    async def start(self, backends: Sequence[Backend]) -> None:
+        """Accept, then start the backends.
+
+        Raises:
+            ExceptionGroup: of BackendError, one for each required backend that failed.
+            StorageError: no record can be numbered.
+        """
+        announcement = self._sign()
+        self.home.keep_port(self.acceptor.port)
+        self._spawn(self.acceptor.run(), "accept")
+        addresses = self.announcer.addresses(self.acceptor.port, self.network.snapshot)
+        self._publish(NodeStarted(self.home.identity.key, self.acceptor.port, addresses))
+        await self.supervisor.announce(announcement)
+        await self.supervisor.start(backends)
+        self._spawn(self.network.run(), "network")
+        self._spawn(self._follow_network(), "follow-network")
+        if self.home.watcher is not None:
+            self._spawn(self._watch_trust(), "trust")
+        refresh_s = self._refresh_s(backends)
+        if refresh_s is not None:
+            self._spawn(self._refresh(refresh_s), "refresh")
+
+    async def aclose(self) -> None:
+        """Say goodbye on every link and medium, then end everything; takes seconds at most."""
+        self._unsubscribe()
+        self.registry.stop("stopped", now=self.clock())
+        self.switchboard.apply()
+        self.acceptor.close()
+        try:
+            await asyncio.gather(self._stop_backends(), self.switchboard.aclose())
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _stop_backends(self) -> None:
+        """The last record has no addresses: it voids the others at once."""
+        try:
+            farewell = self.announcer.announcement(self.acceptor.port, self.network.snapshot, stopping=True)
+        except StorageError as error:
+            _LOG.warning("leaving without a last record: %s", error)
+        else:
+            try:
+                async with asyncio.timeout(_GOODBYE_S):
+                    await self.supervisor.announce(farewell)
+            except TimeoutError:
+                _LOG.debug("a backend took too long over the last record")
+        await self.supervisor.stop()
+
+    # Ourselves.
+
+    def _hello(self, key: PeerKey) -> Hello:
+        held = self.registry.sightings.ledger.highest_sequence(key)
+        return Hello(self.announcer.record, self._boot_id, held)
+
+    def _sign(self, *, above: int = 0) -> Announcement:
+        announcement = self.announcer.announcement(self.acceptor.port, self.network.snapshot, above=above)
+        self.registry.own_sequence = self.announcer.sequence
+        return announcement
+
+    def announce(self, *, above: int = 0) -> None:
+        """Sign anew and tell every backend and every link."""
+        try:
+            announcement = self._sign(above=above)
+        except StorageError as error:
+            _LOG.warning("nothing new is announced: %s", error)
+            return
+        self.registry.announced(announcement.record)
+        self.switchboard.apply()
+        self._spawn(self.supervisor.announce(announcement), "announce")
+
+    def _raise_sequence(self, above: int) -> None:
+        _LOG.warning("a peer holds a newer record of ours; was this node restored from a backup?")
+        self.announce(above=above)
+
+    def _refresh_s(self, backends: Sequence[Backend]) -> float | None:
+        """How often the most demanding backend wants a new signature."""
+        wanted = []
+        for backend in backends:
+            with contextlib.suppress(BackendError):  # one that did not start wants nothing
+                wanted.append(getattr(self.supervisor.instance(backend.source), "refresh_s", None))
+        return min((each for each in wanted if each is not None), default=None)
+
+    # What runs beside.
+
+    async def _refresh(self, refresh_s: float) -> None:
+        while True:
+            await asyncio.sleep(refresh_s)
+            self.announce()
+
+    async def _follow_network(self) -> None:
+        while True:
+            snapshot = await self.network.changed()
+            self.registry.network_changed(snapshot, now=self.clock())
+            self.switchboard.apply()
+            self.announce()
+
+    async def _watch_trust(self) -> None:
+        watcher = self.home.watcher
+        assert watcher is not None
+        while True:
+            await asyncio.sleep(_TRUST_POLL_S)
+            watcher.poll(now=self.clock())
+
+    def _trust_changed(self, key: PeerKey, trusted: bool) -> None:
+        if trusted:
+            self.contexts.trust(key)
+            self.registry.trusted(key, now=self.clock())
+        else:
+            self.registry.untrusted(key, now=self.clock())
+            self._spawn(self.contexts.distrust(key), "distrust")
+            self._untrusted(key)
+        self.switchboard.apply()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(self._contain(coroutine, name), name=f"peernet-{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _contain(coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        try:
+            await coroutine
+        except Exception:  # noqa: BLE001 - one failed task must not end the node
+            _LOG.exception("the node's task %r failed", name)
+
+    # What backends report.
+
+    def _make_context(self, backend: Backend) -> HostContext:
+        return HostContext(
+            backend.source,
+            key=self.home.identity.key,
+            intake=self,
+            network=self.network,
+            clock=self.clock,
+        )
+
+    def record_received(
+        self,
+        source: str,
+        record: bytes,
+        *,
+        ttl_s: float,
+        renew: bool,
+        heard: tuple[IPAddress, str] | None,
+    ) -> Sighting | None:
+        """See `contexts.Intake`."""
+        sighting = self.registry.record_received(
+            source, record, ttl_s=ttl_s, renew=renew, heard=heard, now=self.clock()
+        )
+        self.switchboard.apply()
+        return sighting
+
+    def peer_discovered(
+        self, source: str, key: PeerKey, ip: IPAddress, port: int, *, ttl_s: float | None, configured: bool
+    ) -> Sighting:
+        """See `contexts.Intake`."""
+        sighting = self.registry.peer_discovered(
+            source, key, Address(ip, port, source), ttl_s=ttl_s, configured=configured, now=self.clock()
+        )
+        self.switchboard.apply()
+        return sighting
+
+    def peer_lost(self, sighting: Sighting) -> None:
+        """See `contexts.Intake`."""
+        self.registry.peer_lost(sighting, now=self.clock())
+        self.switchboard.apply()
+
+    def source_lost(self, source: str, key: PeerKey, ip: IPAddress | None, port: int | None) -> None:
+        """See `contexts.Intake`."""
+        self.registry.source_lost(source, key, ip, port, now=self.clock())
+        self.switchboard.apply()

@@ -1,0 +1,191 @@
+"""Streams: further authenticated connections to a peer, one for each use of an application protocol."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+from anyio.abc import ByteStream
+
+from peernet_core.errors import ProtocolRefusedError
+from peernet_core.keys import PeerKey
+from peernet_core.transport import Connection
+
+__all__ = [
+    "MAX_STREAMS_PER_PEER",
+    "OWN_PROTOCOLS",
+    "RESERVED_PREFIX",
+    "Handler",
+    "Status",
+    "Stream",
+    "StreamTable",
+    "await_status",
+]
+
+MAX_STREAMS_PER_PEER: Final = 64
+RESERVED_PREFIX: Final = "peernet/"
+OWN_PROTOCOLS: Final = frozenset({"peernet/greet/1"})
+"""The reserved names that are in use: the command line's greeting."""
+_LOG: Final = logging.getLogger(__name__)
+
+
+_ENDED: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class Status(enum.IntEnum):
+    """The acceptor's first byte on a stream."""
+
+    ACCEPTED = 0
+    NO_SUCH_PROTOCOL = 1
+    TOO_MANY = 2
+
+
+_REFUSALS: Final[dict[int, str]] = {
+    Status.NO_SUCH_PROTOCOL: "no such protocol",
+    Status.TOO_MANY: f"it has {MAX_STREAMS_PER_PEER} streams with us already",
+}
+
+
+class Stream(ByteStream):
+    """A byte stream to a trusted peer, encrypted and authenticated; an anyio ``ByteStream``.
+
+    Attributes:
+        peer: Whose end the other one is.
+        protocol: The application protocol that both ends speak.
+    """
+
+    def __init__(self, connection: Connection, *, on_closed: Callable[[Stream], None]) -> None:
+        self.peer: PeerKey = connection.peer
+        self.protocol: str = connection.protocol
+        self._connection = connection
+        self._on_closed = on_closed
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.protocol!a} with {self.peer.short}>"
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Receive at least one byte.
+
+        Raises:
+            anyio.EndOfStream: the peer closed its end in good order.
+            anyio.BrokenResourceError: the connection was cut, or the peer is no longer trusted.
+            anyio.ClosedResourceError: we closed it.
+        """
+        return await self._connection.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        """Send all of the bytes.
+
+        Raises:
+            anyio.BrokenResourceError: the connection was cut, or the peer is no longer trusted.
+            anyio.ClosedResourceError: we closed it.
+        """
+        await self._connection.send(item)
+
+    async def send_eof(self) -> None:
+        """Not available: TLS has no half-close that every end keeps apart from a full one.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a stream cannot be half closed; say in your protocol where a message ends")
+
+    async def aclose(self) -> None:
+        """Close; waits at most a second for the other end, then cuts."""
+        try:
+            await self._connection.aclose()
+        finally:
+            self._on_closed(self)
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        self._connection.abort()
+        self._on_closed(self)
+
+
+Handler = Callable[[Stream], Awaitable[object]]
+
+
+class StreamTable:
+    """The protocols that we take streams of, and the streams that are open."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+        self._streams: set[Stream] = set()
+        self._taken: Counter[PeerKey] = Counter()
+
+    @property
+    def protocols(self) -> frozenset[str]:
+        """What there are handlers for."""
+        return frozenset(self._handlers)
+
+    def register(self, protocol: str, handler: Handler) -> None:
+        """Take streams of this protocol from now on.
+
+        Raises:
+            ValueError: it has a handler already.
+        """
+        if protocol in self._handlers:
+            raise ValueError(f"{protocol!r} has a handler already")
+        self._handlers[protocol] = handler
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def adopt(self, connection: Connection) -> Stream:
+        """Make a stream of an accepted connection."""
+        stream = Stream(connection, on_closed=self._streams.discard)
+        self._streams.add(stream)
+        return stream
+
+    async def serve(self, connection: Connection, established: Callable[[], None]) -> None:
+        """Answer the dialer and run the handler; what that raises ends this stream and nothing else."""
+        peer, protocol = connection.peer, connection.protocol
+        handler = self._handlers.get(protocol)
+        status = Status.ACCEPTED
+        if handler is None:
+            status = Status.NO_SUCH_PROTOCOL
+        elif self._taken[peer] >= MAX_STREAMS_PER_PEER:
+            status = Status.TOO_MANY
+        await connection.send(bytes([status]))
+        established()
+        if handler is None or status is not Status.ACCEPTED:
+            await connection.aclose()
+            return
+        self._taken[peer] += 1
+        stream = self.adopt(connection)
+        try:
+            await handler(stream)
+        except _ENDED:
+            _LOG.debug("%s: a stream of %a ended under its handler", peer.short, protocol)
+        except Exception:  # noqa: BLE001 - an application's handler may raise anything
+            _LOG.exception("%s: the handler of %a failed; its stream is closed", peer.short, protocol)
+        finally:
+            self._taken[peer] -= 1
+            if not self._taken[peer]:
+                del self._taken[peer]
+            await stream.aclose()
+
+    def end(self, key: PeerKey | None = None) -> None:
+        """Cut every stream with this peer, or every one."""
+        for stream in [each for each in self._streams if key is None or each.peer == key]:
+            stream.abort()
+
+
+async def await_status(connection: Connection) -> None:
+    """Read the acceptor's first byte.
+
+    Raises:
+        ProtocolRefusedError: the peer does not take the stream, or ends it before it says.
+    """
+    try:
+        answer = await connection.receive(1)
+    except _ENDED as error:
+        raise ProtocolRefusedError(connection.peer, connection.protocol, "it ended the connection") from error
+    if answer != bytes([Status.ACCEPTED]):
+        refusal = _REFUSALS.get(answer[0], f"status {answer[0]}")
+        raise ProtocolRefusedError(connection.peer, connection.protocol, refusal)
