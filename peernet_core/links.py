@@ -145,11 +145,12 @@ class FramedConnection:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self._writer is not None:
-            await asyncio.wait([self._writer], timeout=_FLUSH_S)
-            if not self._writer.done():
+        writer = self._writer
+        if writer is not None:
+            await asyncio.wait([writer], timeout=_FLUSH_S)
+            if not writer.done():
                 self.abort()
-                await asyncio.wait([self._writer])
+                await asyncio.wait([writer])
         if self.reader is not None:
             self.reader.cancel()
         await self._connection.aclose()
