@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import anyio
+
 from peernet_core.cli.json_lines import address_object
 from peernet_core.errors import MalformedError
 from peernet_core.keys import PeerKey
@@ -30,6 +32,7 @@ def handlers(node: Node, greeter: Greeter) -> Mapping[str, Handler]:
                     "key": str(stranger.key),
                     **address_object(stranger.address),
                     "source": stranger.source,
+                    "seen_s": anyio.current_time() - stranger.seen_at,
                 }
                 for stranger in node.strangers()
             ]

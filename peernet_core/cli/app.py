@@ -67,6 +67,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     name="peernet",
+    help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
 )

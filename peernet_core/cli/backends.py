@@ -13,7 +13,10 @@ __all__ = ["command"]
 @click.command("backends")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array of objects.")
 def command(*, as_json: bool) -> None:
-    """List the discovery backends that are installed; none is imported."""
+    """List the discovery backends that are installed.
+
+    None of them is imported.
+    """
     installed = BackendIndex.scan().installed
     if as_json:
         show_json(

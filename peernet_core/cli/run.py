@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
+
 import click
 
 from peernet_core.cli.invocation import Invocation
-from peernet_core.cli.stopping import stop_at_once
 
 __all__ = ["command"]
 
@@ -20,7 +22,13 @@ def command(invocation: Invocation, *, as_json: bool) -> None:
     does not wait for anything. Without a configuration file the node uses the backend mdns alone.
     """
     # The imports below take a while, and whoever says stop meanwhile should not see a traceback.
-    stop_at_once()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, _leave)
     from peernet_core.cli.hosting import run_node  # noqa: PLC0415 - see above
 
     run_node(invocation, as_json=as_json)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)

@@ -14,7 +14,7 @@ from typing import Final
 
 import anyio
 
-__all__ = ["Stopping", "stop_at_once"]
+__all__ = ["Stopping"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -93,17 +93,6 @@ class Stopping:
 
     def _on_second(self, _number: int, _frame: FrameType | None) -> None:
         self._force()
-
-
-def stop_at_once() -> None:
-    """Until a node starts there is nothing to stop: a signal ends the process, with status 0."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(each) is not signal.SIG_IGN:
-            signal.signal(each, _leave)
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
 
 
 def _is_pipe_to_write(descriptor: int) -> bool:

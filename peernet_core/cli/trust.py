@@ -28,7 +28,10 @@ _PREFIX: Final = re.compile("[A-Za-z2-7]+")
 
 @click.group("trust")
 def command() -> None:
-    """Show or change the keys that we link with; a running node follows at once."""
+    """Show or change the keys that we link with.
+
+    A running node follows at once.
+    """
 
 
 @command.command("add")

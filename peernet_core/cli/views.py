@@ -6,6 +6,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -14,11 +15,13 @@ import anyio.lowlevel
 from peernet_core.cli.json_lines import JsonLines
 from peernet_core.cli.line_writer import LineWriter
 from peernet_core.cli.log_lines import LogLines
+from peernet_core.errors import NodeClosedError
 from peernet_core.events import NodeStarted
 
 if TYPE_CHECKING:
     from peernet_core.cli.live_table import LiveTable
     from peernet_core.events import Event
+    from peernet_core.keys import PeerKey
     from peernet_core.node import Node
 
 __all__ = ["JsonView", "LogView", "TableView", "View"]
@@ -80,7 +83,7 @@ class LogView(View):
         self._log = LineWriter(sys.stderr.fileno(), encoding=sys.stderr.encoding)
 
     async def follow(self, node: Node, events: AsyncIterator[Event]) -> None:
-        lines = LogLines(node.trust.label)
+        lines = LogLines(_labels_of(node))
         async for event in events:
             line = lines.line(event)
             if line is not None:
@@ -106,7 +109,7 @@ class TableView(View):
         self._changed = anyio.Event()
 
     async def follow(self, node: Node, events: AsyncIterator[Event]) -> None:
-        lines = LogLines(node.trust.label)
+        lines = LogLines(_labels_of(node))
         async with anyio.create_task_group() as tasks:
             async for event in events:
                 if isinstance(event, NodeStarted):
@@ -131,6 +134,18 @@ class TableView(View):
             await anyio.sleep(_SHORTEST_REFRESH_S)
             with anyio.move_on_after(_REFRESH_S - _SHORTEST_REFRESH_S):
                 await self._changed.wait()
+
+
+def _labels_of(node: Node) -> Callable[[PeerKey], str]:
+    """What the person calls a key; what was known last when the node is stopped already."""
+    known: dict[PeerKey, str] = {}
+
+    def label(key: PeerKey) -> str:
+        with suppress(NodeClosedError):
+            known[key] = node.trust.label(key)
+        return known.get(key, "")
+
+    return label
 
 
 def _clock_time() -> str:

@@ -1,0 +1,132 @@
+"""`peernet check` and `peernet backends`: what is wrong, what is right, and what there is."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from peernet_core.cli.app import invoke
+from peernet_core.entrypoints import BackendIndex, InstalledBackend
+from peernet_core.keys import Identity
+
+KEY = Identity.generate().key
+
+GOOD = f"""\
+[node]
+name = "kitchen"
+listen = ["127.0.0.1:7100"]
+data_dir = "data"
+advertise = ["203.0.113.7:7100"]
+
+[discovery.manual]
+peers = [{{ key = "{KEY}", address = "10.0.0.5:7100" }}]
+required = false
+
+[discovery.other]
+backend = "manual"
+enabled = false
+"""
+
+
+@pytest.fixture(autouse=True)
+def away_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration but the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("PEERNET_CONFIG", "PEERNET_DATA_DIR", "PEERNET_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_good_configuration_is_understood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`ok`, and what was understood; nothing is made on the disk."""
+    (tmp_path / "peernet.toml").write_text(GOOD)
+    assert invoke(["check"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("ok\n")
+    for words in ("peernet.toml", "(0 trusted)", "kitchen", "127.0.0.1:7100", "203.0.113.7:7100"):
+        assert words in out
+    assert "manual (peernet-manual" in out
+    assert "may fail" in out
+    assert "not enabled" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["peernet.toml"]
+
+
+def test_every_mistake_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file's, the options', and the trust list's, each a line; nothing else; status 2."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "trusted_peers").write_text("rubbish\n")
+    (tmp_path / "peernet.toml").write_text(
+        '[node]\ndata_dir = "data"\n[discovery.mdsn]\n[discovery.manual]\npeesr = []\n'
+    )
+    assert invoke(["check"]) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    lines = said.err.splitlines()
+    assert len(lines) == 3
+    assert '"mdsn"' in lines[0]
+    assert '"peesr"' in lines[1]
+    assert "trusted_peers: line 1" in lines[2]
+
+
+def test_nothing_to_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a file there is a line that says what to do."""
+    assert invoke(["check"]) == 2
+    assert "--config" in capsys.readouterr().err
+
+
+def test_a_node_that_nobody_discovers_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A configuration without backends is allowed, and the consequence is said."""
+    (tmp_path / "peernet.toml").write_text('[node]\nname = "quiet"\n')
+    assert invoke(["check"]) == 0
+    assert "finds nobody by itself" in capsys.readouterr().out
+
+
+def test_backends_are_exactly_the_installed_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list is that of the entry points."""
+    assert invoke(["backends", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert {each["name"] for each in shown} == {
+        entry.name for entry in entry_points(group="peernet.discovery")
+    }
+    assert all(each["usable"] and each["problem"] is None for each in shown)
+    assert invoke(["backends"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["name", "distribution", "version", "fits", "this", "core"]
+    assert len(lines) == 1 + len(shown)
+
+
+def test_one_that_does_not_fit_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason stands in the table, and in the object."""
+    old = InstalledBackend("old", "peernet-old", "0.1", "old", "needs peernet-core<0.1 but 0.1.0 is running")
+    monkeypatch.setattr(BackendIndex, "scan", lambda: BackendIndex((old,)))
+    assert invoke(["backends"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "old   peernet-old   0.1      needs peernet-core<0.1 but 0.1.0 is running"
+    )
+    assert invoke(["backends", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "name": "old",
+            "distribution": "peernet-old",
+            "version": "0.1",
+            "usable": False,
+            "problem": "needs peernet-core<0.1 but 0.1.0 is running",
+        }
+    ]
+
+
+def test_without_any_backend_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line on stderr; stdout stays empty."""
+    monkeypatch.setattr(BackendIndex, "scan", BackendIndex)
+    assert invoke(["backends"]) == 0
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err.count("\n") == 1
+    assert "pip install" in said.err
