@@ -54,7 +54,7 @@ def check_class(cls: object, *, reserved: Collection[str] = ()) -> tuple[str, ..
         What is wrong, a line each; empty: nothing is.
     """
     if not isinstance(cls, type):
-        return (f"the entry point names a {type(cls).__name__}, not a class",)
+        return (f"the entry point names an object of type {type(cls).__name__}, not a class",)
     if not attrs.has(cls):
         return ("it is no attrs class; decorate it with @attrs.define(eq=False)",)
     hooks = [problem for name in HOOKS for problem in _check_hook(cls, name)]
@@ -91,7 +91,7 @@ def _check_hook(cls: type, name: str) -> Iterator[str]:
             yield "it has no start, the one hook that must be there"
         return
     if not inspect.isfunction(hook):
-        yield f"{name} is a {type(hook).__name__}, not a method"
+        yield f"{name} must be a method, not of type {type(hook).__name__}"
         return
     options = _plugins.parse_hookimpl_opts(cls, name)
     if options is None:

@@ -150,7 +150,10 @@ def test_a_backend_is_a_name_or_a_qualified_name(backend: str) -> None:
         ("[discover.lan]", "peernet.toml: unknown table [discover]; did you mean [discovery]?"),
         ('[node]\nname = "a\\u001bb"', "peernet.toml [node] name: expected printable characters only"),
         ("[node]\nlisten = []", "peernet.toml [node] listen: expected at least one address to listen on"),
-        ('[node]\nlisten = "::"', 'peernet.toml [node] listen: expected a list of addresses (ip:port), got "::"'),
+        (
+            '[node]\nlisten = "::"',
+            'peernet.toml [node] listen: expected a list of addresses (ip:port), got "::"',
+        ),
         (
             '[node]\nadvertise = ["10.0.0.5:1", "10.0.0.5:1"]',
             "peernet.toml [node] advertise: 10.0.0.5:1 is there twice",
