@@ -64,6 +64,9 @@ __all__ = [
 
 _STABLE_S: Final = 5.0
 """A link that lived this long proves its address; one that died sooner counts as a failed dial."""
+_PLAUSIBLE_SEQUENCE: Final = 2**62
+"""What a peer says that it holds of us may take us this far and no further: half of all numbers remain."""
+_MAX_REASONS: Final = 64
 _EVIDENCE_PER_S: Final = 0.1
 _EVIDENCE_BURST: Final = 5
 
@@ -266,10 +269,8 @@ class Registry:
         if peer is None:
             return
         self._cancel(peer)
-        self._follow(peer, peer.agreement.reset("untrusted"), now=now)
-        for connection in [c for c, each in self._connections.items() if each.key == key]:
-            self._effects.append(CloseConnection(connection, "untrusted"))
         del self._peers[key]
+        self._follow(peer, peer.agreement.reset("untrusted"), now=now)
         self._effects.append(Forget(key))
         self.sightings.untrusted(key, now=now)
         self._book.forget(key)
@@ -290,6 +291,8 @@ class Registry:
         peer = self._peers.get(key)
         if peer is None or peer.reasons.get(address) == reason:
             return
+        if len(peer.reasons) >= _MAX_REASONS:
+            peer.reasons.clear()
         peer.reasons[address] = reason
         self._effects.append(Publish(PeerUnreachable(key, address, reason)))
 
@@ -376,11 +379,13 @@ class Registry:
     def handle_timer(self, *, now: float) -> None:
         """Act on every deadline that has passed."""
         self._heard(self.sightings.expire(now=now), now=now)
+        due: list[_Peer] = []
         while self._deadlines and self._deadlines[0][0] <= now:
             at, _, peer = heapq.heappop(self._deadlines)
-            if peer.armed_for != at or self._peers.get(peer.key) is not peer:
-                continue
-            peer.armed_for = None
+            if peer.armed_for == at and self._peers.get(peer.key) is peer:
+                peer.armed_for = None
+                due.append(peer)
+        for peer in due:
             self._follow(peer, peer.agreement.handle_timer(now=now), now=now)
 
     def take_effects(self) -> list[Effect]:
@@ -481,7 +486,9 @@ class Registry:
 
     def _consider(self, peer: _Peer, *, now: float) -> None:
         """Dial if a link is missing, there is somebody to dial, and it is time."""
-        if self._stopping or peer.racing is not None or not peer.agreement.may_dial():
+        if self._stopping or self._peers.get(peer.key) is not peer:
+            return
+        if peer.racing is not None or not peer.agreement.may_dial():
             return
         if peer.retry_at is not None and now < peer.retry_at:
             return
@@ -539,7 +546,7 @@ class Registry:
         return next(on_link, "")
 
     def _raise_sequence(self, held: int) -> None:
-        if held > self.own_sequence:
+        if self.own_sequence < held <= _PLAUSIBLE_SEQUENCE:
             self.own_sequence = held
             self._effects.append(RaiseSequence(held))
 
@@ -592,8 +599,9 @@ class Registry:
         state = self._state(peer)
         if state is not peer.state:
             peer.state, peer.since = state, now
-        due = [at for at in (peer.agreement.next_deadline(), peer.retry_at) if at is not None]
-        at = min(due, default=None)
+        # A retry whose time has come, and that may not begin yet, begins when the agreement changes.
+        retry_at = peer.retry_at if peer.retry_at is not None and peer.retry_at > now else None
+        at = min((at for at in (peer.agreement.next_deadline(), retry_at) if at is not None), default=None)
         if at != peer.armed_for:
             peer.armed_for = at
             if at is not None:

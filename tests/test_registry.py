@@ -1,0 +1,438 @@
+"""The registry: what is said comes in, dials, links and events come out."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, ip_address
+
+import attrs
+import pytest
+
+from peernet_core.addresses import Address, Interface, NetworkSnapshot
+from peernet_core.events import (
+    Event,
+    PeerConnected,
+    PeerDisconnected,
+    PeerDiscovered,
+    PeerDropped,
+    PeerState,
+    PeerUnreachable,
+    UnreachableReason,
+)
+from peernet_core.frames import Bye, Frame, Hello, No, Open, Ping, Pong, RecordUpdate, Up
+from peernet_core.keys import Identity, PeerKey
+from peernet_core.policy import Decision, TrustedOnly
+from peernet_core.records import Record, encode_record
+from peernet_core.registry import (
+    CancelDial,
+    CloseConnection,
+    Dial,
+    Effect,
+    ExtendDial,
+    Forget,
+    Publish,
+    RaiseSequence,
+    Registry,
+    SendFrame,
+)
+from peernet_core.trust import TrustedPeer, TrustList
+
+IDENTITIES = sorted((Identity.generate() for _ in range(3)), key=lambda each: each.key)
+SMALL, MIDDLE, LARGE = IDENTITIES
+LAN = NetworkSnapshot((Interface("eth0", 2, (IPv4Interface("10.0.0.1/24"),)),))
+HERE = Address(ip_address("10.0.0.2"), 7100, "lan")
+THERE = Address(ip_address("10.0.0.3"), 7100, "lan")
+BOOT = b"a" * 16
+
+
+@attrs.define
+class Bench:
+    """A registry of `me` that trusts `peer`, driven step by step."""
+
+    me: Identity
+    peer: Identity
+    now: float = 100.0
+    registry: Registry = attrs.field(init=False)
+    trust: TrustList = attrs.field(init=False)
+    effects: list[Effect] = attrs.Factory(list)
+
+    def __attrs_post_init__(self) -> None:
+        self.trust = TrustList([TrustedPeer(self.peer.key, "the peer")])
+        self.registry = Registry(me=self.me.key, trust=self.trust, policy=TrustedOnly(), now=self.now, seed=1)
+        self.registry.network = LAN
+        self.registry.own_port = 7000
+
+    def took(self) -> list[Effect]:
+        self.effects = self.registry.take_effects()
+        return self.effects
+
+    def events(self) -> list[Event]:
+        return [effect.event for effect in self.effects if isinstance(effect, Publish)]
+
+    def dialed(self) -> list[Address]:
+        return [
+            candidate.address
+            for effect in self.effects
+            if isinstance(effect, Dial)
+            for candidate in effect.candidates
+        ]
+
+    def frames(self) -> list[tuple[int, Frame]]:
+        return [(each.connection, each.frame) for each in self.effects if isinstance(each, SendFrame)]
+
+    def closed(self) -> list[int]:
+        return [each.connection for each in self.effects if isinstance(each, CloseConnection)]
+
+    def see(self, address: Address = HERE, *, key: PeerKey | None = None, configured: bool = True) -> None:
+        self.registry.peer_discovered(
+            address.source, key or self.peer.key, address, configured=configured, now=self.now
+        )
+        self.took()
+
+    def hello(self, boot: bytes = BOOT, *, sequence: int = 1, held: int = 0) -> Hello:
+        record = Record(self.peer.key, sequence, 7100, (Address(HERE.ip, 7100),))
+        return Hello(encode_record(record, self.peer), boot, held)
+
+    def inbound(self, connection: int, boot: bytes = BOOT, **hello: int) -> None:
+        remote = Address(ip_address("10.0.0.2"), 50000, "inbound")
+        self.registry.inbound_opened(
+            self.peer.key, connection, remote, self.hello(boot, **hello), now=self.now
+        )
+        self.took()
+
+    def frame(self, connection: int, frame: Frame) -> None:
+        self.registry.frame_received(connection, frame, now=self.now)
+        self.took()
+
+    def lose(self, connection: int) -> None:
+        self.registry.connection_closed(connection, "cut", now=self.now)
+        self.took()
+
+    def fail(self, address: Address = HERE, reason: UnreachableReason = UnreachableReason.REFUSED) -> None:
+        self.registry.dial_failed(self.peer.key, address, reason, now=self.now)
+        self.registry.race_lost(self.peer.key, now=self.now)
+        self.took()
+
+    def wait(self) -> float:
+        """Let the next deadline pass; returns how long that took."""
+        due = self.registry.next_deadline()
+        assert due is not None
+        assert due > self.now, "a deadline in the past would spin"
+        waited, self.now = due - self.now, due
+        self.registry.handle_timer(now=self.now)
+        self.took()
+        return waited
+
+
+@pytest.fixture
+def deciding() -> Bench:
+    """Our key is the smaller one."""
+    return Bench(SMALL, LARGE)
+
+
+@pytest.fixture
+def following() -> Bench:
+    """Theirs is."""
+    return Bench(LARGE, SMALL)
+
+
+def test_a_trusted_peers_address_is_dialed_at_once(deciding: Bench) -> None:
+    """A sighting leads to an event and a dial, in one step; a refresh to neither."""
+    deciding.see()
+    assert deciding.events() == [PeerDiscovered(LARGE.key, HERE)]
+    assert deciding.dialed() == [HERE]
+    deciding.see()
+    assert deciding.effects == []
+
+
+def test_a_stranger_is_reported_once_and_never_dialed(deciding: Bench) -> None:
+    """Not even the operator's own word makes us dial a key that is not trusted."""
+    deciding.see(key=MIDDLE.key)
+    assert deciding.events() == [PeerDropped(MIDDLE.key, HERE, "not in the trust list")]
+    assert deciding.dialed() == []
+    deciding.see(key=MIDDLE.key)
+    assert deciding.effects == []
+
+
+def test_our_own_key_is_never_dialed(deciding: Bench) -> None:
+    """What a medium echoes of us goes nowhere, even when our key is in the trust list."""
+    deciding.trust.add(SMALL.key, "me")
+    deciding.registry.trusted(SMALL.key, now=deciding.now)
+    deciding.see(key=SMALL.key)
+    assert deciding.effects == []
+    assert [view.key for view in deciding.registry.views()] == [LARGE.key]
+
+
+def test_a_stranger_that_becomes_trusted_is_dialed_without_a_new_report(deciding: Bench) -> None:
+    """What was heard before counts from then on."""
+    deciding.see(key=MIDDLE.key)
+    deciding.trust.add(MIDDLE.key, "new")
+    deciding.registry.trusted(MIDDLE.key, now=deciding.now)
+    deciding.took()
+    assert deciding.events() == [PeerDiscovered(MIDDLE.key, HERE)]
+    assert deciding.dialed() == [HERE]
+
+
+def test_an_address_that_comes_during_a_race_joins_it(deciding: Bench) -> None:
+    """The new one is tried beside the old one, not after it."""
+    deciding.see()
+    deciding.see(THERE)
+    assert [e.candidate.address for e in deciding.effects if isinstance(e, ExtendDial)] == [THERE]
+
+
+def test_the_deciding_end_links_at_open(deciding: Bench) -> None:
+    """OPEN and UP leave together, and the application hears of the link at once."""
+    deciding.see()
+    deciding.registry.race_won(LARGE.key, 1, HERE, deciding.hello(), now=deciding.now)
+    deciding.took()
+    assert deciding.frames() == [(1, Open()), (1, Up())]
+    assert PeerConnected(LARGE.key, HERE, "the peer") in deciding.events()
+    view = deciding.registry.view(LARGE.key)
+    assert view is not None
+    assert (view.state, view.address) == (PeerState.LINKED, HERE)
+
+
+def test_the_other_end_links_at_up(following: Bench) -> None:
+    """After OPEN it waits for the verdict, and does not dial meanwhile."""
+    following.see()
+    following.registry.race_won(SMALL.key, 1, HERE, following.hello(), now=following.now)
+    following.took()
+    assert following.frames() == [(1, Open())]
+    following.see(THERE)
+    assert following.dialed() == []
+    following.frame(1, Up())
+    assert following.events() == [PeerConnected(SMALL.key, HERE, "the peer")]
+
+
+def test_an_inbound_link_names_where_the_peer_listens(deciding: Bench) -> None:
+    """Not the port that it happened to dial from."""
+    deciding.inbound(1)
+    connected = [event for event in deciding.events() if isinstance(event, PeerConnected)]
+    assert connected == [PeerConnected(LARGE.key, Address(HERE.ip, 7100, "inbound"), "the peer")]
+    assert deciding.registry.routes(LARGE.key, now=deciding.now)[0].endpoint == HERE.endpoint
+
+
+def test_a_link_ends_the_race(deciding: Bench) -> None:
+    """Dials that are not at OPEN yet are cancelled."""
+    deciding.see()
+    deciding.inbound(1)
+    assert CancelDial(LARGE.key) in deciding.effects
+
+
+def test_a_race_won_beside_a_link_has_no_effect(deciding: Bench) -> None:
+    """It is closed before OPEN, and the link stays."""
+    deciding.inbound(1)
+    deciding.registry.race_won(LARGE.key, 2, HERE, deciding.hello(), now=deciding.now)
+    deciding.took()
+    assert deciding.frames() == []
+    assert deciding.closed() == [2]
+    assert deciding.registry.link_of(LARGE.key) == 1
+
+
+def test_a_second_connection_is_turned_away_while_the_link_answers(deciding: Bench) -> None:
+    """The link is pinged; its PONG brings NO for the newcomer."""
+    deciding.inbound(1)
+    deciding.inbound(2)
+    [(connection, ping)] = deciding.frames()
+    assert connection == 1
+    assert isinstance(ping, Ping)
+    deciding.frame(1, Pong(ping.nonce))
+    assert deciding.frames() == [(2, No())]
+    assert deciding.closed() == [2]
+
+
+def test_a_ping_is_answered(following: Bench) -> None:
+    """With its own number."""
+    following.inbound(1)
+    following.frame(1, Ping(77))
+    assert following.frames() == [(1, Pong(77))]
+
+
+def test_a_failed_race_is_repeated_with_growing_random_waits(deciding: Bench) -> None:
+    """Each wait is at most twice the bound before, up to 30 s; the reason is told once."""
+    deciding.see()
+    told: list[Event] = []
+    bound = 0.5
+    for _ in range(12):
+        deciding.fail()
+        told += deciding.events()
+        assert deciding.wait() <= bound
+        assert deciding.dialed() == [HERE]
+        bound = min(bound * 2, 30.0)
+    assert told == [PeerUnreachable(LARGE.key, HERE, UnreachableReason.REFUSED)]
+
+
+def test_another_reason_is_told_again(deciding: Bench) -> None:
+    """Once per change."""
+    deciding.see()
+    deciding.fail()
+    deciding.fail(reason=UnreachableReason.THEY_DO_NOT_TRUST_US)
+    assert deciding.events() == [PeerUnreachable(LARGE.key, HERE, UnreachableReason.THEY_DO_NOT_TRUST_US)]
+
+
+def test_new_evidence_ends_the_wait_but_not_for_ever(deciding: Bench) -> None:
+    """A new address is dialed at once; a flood of them does not dial at once each time."""
+    deciding.see()
+    deciding.fail()
+    at_once = 0
+    for port in range(8000, 8020):
+        deciding.see(Address(THERE.ip, port, "lan"))
+        at_once += bool(deciding.dialed())
+        deciding.fail()
+    assert 3 <= at_once <= 6
+
+
+def test_a_wrong_key_penalises_that_address_only(deciding: Bench) -> None:
+    """The next dial leaves it out; the other one is tried."""
+    deciding.see()
+    deciding.see(THERE)
+    deciding.fail(reason=UnreachableReason.WRONG_KEY)
+    deciding.wait()
+    assert deciding.dialed() == [THERE]
+
+
+def test_a_peer_with_only_penalised_addresses_is_tried_when_the_penalty_ends(deciding: Bench) -> None:
+    """It is not forgotten, and nothing spins meanwhile."""
+    deciding.see()
+    deciding.fail(reason=UnreachableReason.WRONG_KEY)
+    for _ in range(5):
+        deciding.wait()
+        if deciding.dialed():
+            break
+    assert deciding.dialed() == [HERE]
+    assert deciding.now >= 100.0 + 60.0
+
+
+def test_a_link_that_lived_is_redialed_at_once(deciding: Bench) -> None:
+    """Its address is still known."""
+    deciding.see()
+    deciding.inbound(1)
+    deciding.now += 60
+    deciding.lose(1)
+    assert deciding.events() == [PeerDisconnected(LARGE.key, "cut")]
+    assert deciding.dialed()[0].endpoint == HERE.endpoint
+
+
+def test_a_link_that_dies_young_again_and_again_is_backed_off(deciding: Bench) -> None:
+    """A peer that accepts and drops us is not dialed in a tight loop."""
+    deciding.see()
+    waited = 0.0
+    for connection in range(1, 20):
+        deciding.registry.race_won(LARGE.key, connection, HERE, deciding.hello(), now=deciding.now)
+        deciding.took()
+        deciding.lose(connection)
+        if not deciding.dialed():
+            waited += deciding.wait()
+    assert waited > 20
+
+
+def test_a_bye_ends_the_link_with_its_reason(deciding: Bench) -> None:
+    """A clean stop says so."""
+    deciding.inbound(1)
+    deciding.frame(1, Bye("stopped"))
+    assert PeerDisconnected(LARGE.key, "stopped") in deciding.events()
+
+
+def test_removed_trust_ends_everything_of_that_peer(deciding: Bench) -> None:
+    """Link, waiting connections and dials go, and what is heard afterwards is a stranger's."""
+    deciding.see()
+    deciding.inbound(1)
+    deciding.inbound(2)
+    deciding.trust.remove(LARGE.key)
+    deciding.registry.untrusted(LARGE.key, now=deciding.now)
+    deciding.took()
+    assert sorted(deciding.closed()) == [1, 2]
+    assert Forget(LARGE.key) in deciding.effects
+    assert deciding.events() == [PeerDisconnected(LARGE.key, "untrusted")]
+    assert deciding.dialed() == []
+    assert deciding.registry.views() == ()
+    deciding.registry.race_won(LARGE.key, 3, HERE, deciding.hello(), now=deciding.now)
+    deciding.inbound(4)
+    assert deciding.closed() == [3, 4]
+    deciding.trust.add(LARGE.key)
+    deciding.registry.trusted(LARGE.key, now=deciding.now)
+    deciding.took()
+    assert deciding.dialed() == [HERE]
+
+
+def test_a_record_of_somebody_else_over_a_link_ends_that_connection(deciding: Bench) -> None:
+    """A trusted peer cannot speak for another."""
+    record = encode_record(Record(MIDDLE.key, 1, 7100, (Address(HERE.ip, 7100),)), MIDDLE)
+    remote = Address(ip_address("10.0.0.2"), 50000, "inbound")
+    deciding.registry.inbound_opened(LARGE.key, 1, remote, Hello(record, BOOT, 0), now=deciding.now)
+    deciding.took()
+    assert deciding.closed() == [1]
+    assert deciding.registry.link_of(LARGE.key) is None
+    assert deciding.frames() == []
+
+
+def test_a_record_over_a_link_is_believed_whatever_its_sequence(deciding: Bench) -> None:
+    """The peer itself says so now."""
+    deciding.inbound(1, sequence=50)
+    moved = encode_record(Record(LARGE.key, 5, 7200, (Address(THERE.ip, 7200),)), LARGE)
+    deciding.frame(1, RecordUpdate(moved))
+    addresses = {c.address.endpoint for c in deciding.registry.sightings.ledger.candidates(LARGE.key)}
+    assert (THERE.ip, 7200) in addresses
+    assert (HERE.ip, 7100) not in addresses
+
+
+def test_a_higher_sequence_of_ours_in_their_hands_raises_ours(deciding: Bench) -> None:
+    """A node restored from a backup goes above what others hold, but an absurd number does not move it."""
+    deciding.registry.own_sequence = 10
+    deciding.inbound(1, held=500)
+    assert RaiseSequence(500) in deciding.effects
+    deciding.inbound(2, BOOT[:-1] + b"x", held=2**63 - 1)
+    assert not any(isinstance(effect, RaiseSequence) for effect in deciding.effects)
+
+
+def test_contrary_evidence_questions_the_link(deciding: Bench) -> None:
+    """A newer record of a linked peer pings it; without an answer the link is given up and redialed."""
+    deciding.see()
+    deciding.inbound(1, sequence=1)
+    record = encode_record(Record(LARGE.key, 2, 7300, (Address(THERE.ip, 7300),)), LARGE)
+    deciding.registry.record_received("lan", record, ttl_s=60, now=deciding.now)
+    deciding.took()
+    assert [type(frame) for _, frame in deciding.frames()] == [Ping]
+    deciding.wait()
+    assert PeerDisconnected(LARGE.key, "no answer to a ping") in deciding.events()
+    assert deciding.closed() == [1]
+
+
+def test_a_policy_may_keep_an_address_without_dialing_it() -> None:
+    """KEEP shows the peer and leaves it alone."""
+
+    class Shy:
+        def decide(self, key: PeerKey, address: Address, *, trusted: bool) -> Decision:
+            _ = key, address, trusted
+            return Decision.KEEP
+
+    bench = Bench(SMALL, LARGE)
+    bench.registry._policy = Shy()
+    bench.see()
+    assert bench.dialed() == []
+    view = bench.registry.view(LARGE.key)
+    assert view is not None
+    assert view.address == HERE
+
+
+def test_stopping_says_bye_and_dials_no_more(deciding: Bench) -> None:
+    """Every link gets a BYE; whatever comes later is closed."""
+    deciding.see()
+    deciding.inbound(1)
+    deciding.registry.stop("stopped", now=deciding.now)
+    deciding.took()
+    assert deciding.frames() == [(1, Bye("stopped"))]
+    assert deciding.closed() == [1]
+    deciding.see(THERE)
+    assert deciding.dialed() == []
+    deciding.inbound(2)
+    assert deciding.closed() == [2]
+
+
+def test_a_changed_network_is_tried_at_once(deciding: Bench) -> None:
+    """What was out of reach is dialed without waiting for its backoff."""
+    deciding.see()
+    for _ in range(6):
+        deciding.fail()
+    deciding.registry.network_changed(LAN, now=deciding.now)
+    deciding.took()
+    assert deciding.dialed() == [HERE]
