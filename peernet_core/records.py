@@ -275,7 +275,7 @@ def _item_end(data: bytes, at: int, depth: int) -> int:
         size, least = _ARGUMENT[info]
         argument = int.from_bytes(data[at : at + size], "big")
         at += size
-        if at <= len(data) and (argument < least or major == _OTHER):
+        if argument < least:
             raise MalformedRecordError("the payload is not deterministic CBOR")
     else:
         raise MalformedRecordError("the payload is not deterministic CBOR")

@@ -67,6 +67,7 @@ def texts(ips: tuple[IPAddress, ...]) -> list[str]:
         ("10.0.0.5:07100", "10.0.0.5:7100"),
         # The operator's own word may name what a record may not.
         ("[64:ff9b::a00:5]:7100", "[64:ff9b::a00:5]:7100"),
+        ("[::255.255.255.255]:7100", "[::ffff:ffff]:7100"),
         ("169.254.169.254:80", "169.254.169.254:80"),
     ],
 )

@@ -235,6 +235,7 @@ def test_a_signature_holds_for_its_key_and_data_alone() -> None:
     identity, other = Identity.generate(), Identity.generate()
     signature = identity.sign(b"data")
     assert identity.key.verify(signature, b"data")
+    assert identity.key.verify(identity.sign(b""), b"")
     assert not other.key.verify(signature, b"data")
     assert not identity.key.verify(signature, b"Data")
     assert not identity.key.verify(signature[:-1] + bytes((signature[-1] ^ 1,)), b"data")

@@ -227,6 +227,9 @@ def make_invalid_records() -> list[dict[str, str]]:
         "231 bytes": signed(
             with_fields(_4=FIVE_AND_THREE[1:], _5="a name of 24 bytes, full", _6=[[1, b"\x00"]])
         ),
+        "a payload length that is wrong": full[:8] + bytes((full[8] - 1,)) + full[9:],
+        "a signature of 63 bytes": full[:-66] + b"\x58\x3f" + full[-63:],
+        "a signature as text": full[:-66] + b"\x78\x40" + full[-64:],
         "no tag": full[1:],
         "tag 98 (COSE_Sign)": b"\xd8\x62" + full[1:],
         "tag 18 spelt with two bytes": b"\xd8\x12" + full[1:],
@@ -281,6 +284,7 @@ def make_invalid_records() -> list[dict[str, str]]:
         },
         "a name that is empty": signed(with_fields(_5="")),
         "a name of 25 bytes": signed(with_fields(_5="abcdefghijklmnopqrstuvwxy")),
+        "a name of 24 characters in 25 bytes": signed(with_fields(_5="k\u00fcche-im-erdgeschoss-123")),
         "a name as bytes": signed(with_fields(_5=b"kitchen-pi")),
         "a name that is not UTF-8": signed(
             with_fields(5)[:1].replace(b"\xa4", b"\xa5") + with_fields(5)[1:] + b"\x05\x61\xff"
