@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -104,8 +105,10 @@ def scan(site: Path, install: Install, monkeypatch: pytest.MonkeyPatch) -> Calla
     def scan(core: str | None = "0.1.0", *, folders: Sequence[str] = ("",)) -> BackendIndex:
         if core is not None:
             install("peernet-core", core)
+        library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+        library += [path for path in sys.path if path.endswith("lib-dynload")]
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "path", [str(site / folder) for folder in folders])
+            patch.setattr(sys, "path", [*(str(site / folder) for folder in folders), *library])
             return BackendIndex.scan()
 
     return scan
