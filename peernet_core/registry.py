@@ -400,14 +400,20 @@ class Registry:
         peer = self._peers.get(key)
         if peer is None:
             return None
-        ranked = self._book.ranked(key, self.sightings.ledger.candidates(key))
-        addresses = tuple(dict.fromkeys(candidate.address for candidate in ranked))
+        addresses = self._addresses(key)
         link = peer.agreement.link
         if link is not None and link in self._connections:
             address: Address | None = self._connections[link].address
         else:
             address = addresses[0] if addresses else None
         return PeerView(key, peer.state, address, peer.since, addresses)
+
+    def _addresses(self, key: PeerKey) -> tuple[Address, ...]:
+        """Every live address with every source that names it, the best place first."""
+        candidates = self.sightings.ledger.candidates(key)
+        places = [each.address.endpoint for each in self._book.ranked(key, candidates)]
+        by_place = sorted(candidates, key=lambda each: places.index(each.address.endpoint))
+        return tuple(dict.fromkeys(candidate.address for candidate in by_place))
 
     def views(self) -> tuple[PeerView, ...]:
         """All trusted peers."""
@@ -446,8 +452,10 @@ class Registry:
         self._stopping = True
         for peer in list(self._peers.values()):
             self._cancel(peer)
-            if peer.agreement.link is not None:
-                self._effects.append(SendFrame(peer.agreement.link, Bye(reason)))
+            # Also where we wait for the verdict: the other end may call it a link already.
+            for connection in (peer.agreement.link, *peer.agreement.waiting):
+                if connection is not None:
+                    self._effects.append(SendFrame(connection, Bye(reason)))
             self._follow(peer, peer.agreement.reset(reason), now=now)
 
     # Inside.

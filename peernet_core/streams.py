@@ -30,6 +30,7 @@ MAX_STREAMS_PER_PEER: Final = 64
 RESERVED_PREFIX: Final = "peernet/"
 OWN_PROTOCOLS: Final = frozenset({"peernet/greet/1"})
 """The reserved names that are in use: the command line's greeting."""
+_MAX_PROTOCOL_BYTES: Final = 255
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -127,8 +128,12 @@ class StreamTable:
         """Take streams of this protocol from now on.
 
         Raises:
-            ValueError: it has a handler already.
+            ValueError: the name cannot stand in ALPN (RFC 7301 §3.1), or has a handler already.
         """
+        if not protocol.isascii() or not 0 < len(protocol) <= _MAX_PROTOCOL_BYTES:
+            raise ValueError(
+                f"a protocol's name is 1 to {_MAX_PROTOCOL_BYTES} ASCII characters: {protocol!a}"
+            )
         if protocol in self._handlers:
             raise ValueError(f"{protocol!r} has a handler already")
         self._handlers[protocol] = handler
