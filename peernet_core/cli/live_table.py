@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -64,7 +64,7 @@ class LiveTable:
             self._changed.notify()
 
     def close(self) -> None:
-        """Draw a last time and let go of the terminal; give up after a second."""
+        """Print what waits, wipe the table and let go of the terminal; give up after a second."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -73,7 +73,11 @@ class LiveTable:
     def _draw_until_closed(self) -> None:
         try:
             with Live(
-                console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+                console=self._console,
+                auto_refresh=False,
+                transient=True,  # what stays is what happened; the state of a stopped node is no news
+                redirect_stdout=False,
+                redirect_stderr=False,
             ) as live:
                 while self._draw_once(live):
                     pass
@@ -87,7 +91,7 @@ class LiveTable:
             self._lines.clear()
         for line in lines:
             self._console.print(Text(line), soft_wrap=True)
-        if title:
+        if title and not closing:
             live.update(draw(title, peers, now=time.time()), refresh=True)
         with self._changed:
             if not self._closing and not self._lines and self._peers is peers:
@@ -95,7 +99,7 @@ class LiveTable:
         return not closing
 
 
-def draw(title: str, peers: Sequence[PeerStatus], *, now: float) -> Table:
+def draw(title: str, peers: Sequence[PeerStatus], *, now: float) -> Group:
     """The table as it stands.
 
     Args:
@@ -103,18 +107,10 @@ def draw(title: str, peers: Sequence[PeerStatus], *, now: float) -> Table:
         peers: Its rows, in any order.
         now: Unix seconds.
     """
+    if not peers:
+        return Group(Text(escape(title), style="bold"), Text("nobody is trusted yet: peernet trust add KEY"))
     linked = sum(peer.state is PeerState.LINKED for peer in peers)
-    caption = (
-        f"{linked} of {len(peers)} linked · Ctrl-C stops"
-        if peers
-        else "nobody is trusted yet: peernet trust add KEY"
-    )
-    table = Table(
-        title=Text(escape(title), style="bold"),
-        caption=Text(caption),
-        title_justify="left",
-        caption_justify="left",
-    )
+    table = Table()
     for name in ("peer", "label", "state", "address", "source", "since"):
         table.add_column(
             name, no_wrap=True, overflow="ellipsis", justify="right" if name == "since" else "left"
@@ -129,7 +125,8 @@ def draw(title: str, peers: Sequence[PeerStatus], *, now: float) -> Table:
             Text("" if peer.address is None else escape(peer.address.source)),
             Text(duration(now - peer.since)),
         )
-    return table
+    summary = Text(f"{linked} of {len(peers)} linked, Ctrl-C stops", style="dim")
+    return Group(Text(escape(title), style="bold"), table, summary)
 
 
 def duration(seconds: float) -> str:
