@@ -69,8 +69,8 @@ _CLIENT_CONTEXTS_KEPT: Final = 64  # 18 kB each; those that a connection uses ar
 _MINIMUM_VERSION: Final = ssl.TLSVersion.TLSv1_3
 # Without tickets nothing can be resumed, so each connection proves its key anew, and a removed one cannot.
 _TICKETS: Final = 0
-# Python sets this option by default; with it OpenSSL takes a bare end of the TCP stream, which anybody on the
-# path can forge, for the peer's own goodbye.
+# Some Pythons set this option by default. With it OpenSSL takes a bare end of the TCP stream, which anybody
+# on the path can forge, for the peer's own goodbye.
 _IGNORE_UNEXPECTED_EOF: Final = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", ssl.Options(0))
 
 

@@ -362,6 +362,23 @@ def test_the_leaf_s_private_key_stays_on_no_disk_and_in_no_descriptor(
     assert len(list(Path("/dev/fd").iterdir())) == descriptors
 
 
+def test_a_forged_end_is_told_from_a_goodbye_whatever_python_s_defaults_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some make OpenSSL take a bare end of the stream for a goodbye."""
+    make = ssl.SSLContext.__new__
+
+    def make_lenient(cls: type[ssl.SSLContext], protocol: int) -> ssl.SSLContext:
+        context = make(cls, protocol)
+        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+        return context
+
+    monkeypatch.setattr(ssl.SSLContext, "__new__", make_lenient)
+    contexts = TlsContexts(ALICE)
+    for context in (contexts.server, contexts.client(BOB.key, LINK_PROTOCOL)):
+        assert not context.options & ssl.OP_IGNORE_UNEXPECTED_EOF
+
+
 def test_secrets_of_sessions_are_not_logged_on_demand(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
