@@ -1,0 +1,184 @@
+"""The acceptor: one port, and a loop that nothing can end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+
+import anyio
+import pytest
+
+from peernet_core.acceptor import Acceptor, Arrival, BindError, bind
+from peernet_core.addresses import parse_ip
+from peernet_core.admission import MAX_UNAUTHENTICATED
+from peernet_core.listen_address import ListenAddress
+
+V4 = ListenAddress(parse_ip("127.0.0.1"), 0)
+V6 = ListenAddress(parse_ip("::1"), 0)
+
+
+def close(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+@asynccontextmanager
+async def accepting(serve: Callable[[Arrival], Awaitable[None]]) -> AsyncIterator[Acceptor]:
+    acceptor = Acceptor(bind((V4,)), serve, clock=asyncio.get_running_loop().time)
+    running = asyncio.create_task(acceptor.run())
+    try:
+        yield acceptor
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def _echo(arrival: Arrival) -> None:
+    await arrival.stream.send(await arrival.stream.receive())
+
+
+async def _ask(port: int) -> bytes:
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(b"x")
+        return await stream.receive()
+
+
+async def _silent(arrival: Arrival) -> None:
+    _ = arrival
+    await anyio.sleep_forever()
+
+
+def test_all_addresses_share_one_port() -> None:
+    """The first decides."""
+    sockets = bind((V4, V6))
+    try:
+        assert len({each.getsockname()[1] for each in sockets}) == 1
+        assert [each.family for each in sockets] == [socket.AF_INET, socket.AF_INET6]
+    finally:
+        close(sockets)
+
+
+def test_the_port_of_the_last_run_is_taken_when_it_is_free() -> None:
+    """And another one when it is not."""
+    first = bind((V4,))
+    port = first[0].getsockname()[1]
+    other = bind((V4,), preferred_port=port)
+    assert other[0].getsockname()[1] != port
+    close(first + other)
+    again = bind((V4,), preferred_port=port)
+    assert again[0].getsockname()[1] == port
+    close(again)
+
+
+def test_an_address_that_is_not_ours_is_named() -> None:
+    """With the system's reason, and nothing stays bound."""
+    with pytest.raises(BindError, match=r"192\.0\.2\.1.*Cannot assign"):
+        bind((V4, ListenAddress(parse_ip("192.0.2.1"), 0)))
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """A fixed one is never replaced by another."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BindError, match=rf"127\.0\.0\.1:{port}.*in use"):
+            bind((ListenAddress(parse_ip("127.0.0.1"), port),))
+
+
+async def test_each_connection_is_served() -> None:
+    """Each in its own task."""
+    async with accepting(_echo) as acceptor:
+        assert [await _ask(acceptor.port) for _ in range(3)] == [b"x"] * 3
+
+
+async def test_a_connection_that_fails_harms_no_other() -> None:
+    """Whatever its server raises stays there."""
+
+    async def fail(arrival: Arrival) -> None:
+        if await arrival.stream.receive() == b"bad":
+            raise RuntimeError("a bug")
+        await arrival.stream.send(b"fine")
+
+    async with accepting(fail) as acceptor:
+        async with await anyio.connect_tcp("127.0.0.1", acceptor.port) as bad:
+            await bad.send(b"bad")
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await bad.receive()
+        assert await _ask(acceptor.port) == b"fine"
+
+
+async def test_a_silent_connection_is_closed_after_five_seconds() -> None:
+    """One that was established is not."""
+    established = anyio.Event()
+
+    async def serve(arrival: Arrival) -> None:
+        if await arrival.stream.receive(1) == b"e":
+            arrival.established()
+            established.set()
+        await anyio.sleep_forever()
+
+    async with accepting(serve) as acceptor:
+        started = anyio.current_time()
+        silent = await anyio.connect_tcp("127.0.0.1", acceptor.port)
+        lasting = await anyio.connect_tcp("127.0.0.1", acceptor.port)
+        async with silent, lasting:
+            await lasting.send(b"e")
+            await established.wait()
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await silent.receive()
+            assert 5 <= anyio.current_time() - started < 6
+            with anyio.move_on_after(60) as scope:
+                await lasting.receive()
+            assert scope.cancelled_caught
+
+
+async def test_a_flood_gives_way_and_everyone_gets_a_turn() -> None:
+    """More silent connections than places: the newest are turned away, later the oldest evicted."""
+    async with accepting(_silent) as acceptor:
+        streams = [
+            await anyio.connect_tcp("127.0.0.1", acceptor.port) for _ in range(MAX_UNAUTHENTICATED + 10)
+        ]
+        await anyio.sleep(0.01)
+        assert acceptor.refused == 10
+        await anyio.sleep(1)
+        streams.append(await anyio.connect_tcp("127.0.0.1", acceptor.port))
+        await anyio.sleep(0.01)
+        assert acceptor.refused == 11
+        with anyio.move_on_after(0.1) as scope:
+            await streams[-1].receive()
+        assert scope.cancelled_caught, "the newcomer was turned away"
+        for stream in streams:
+            await stream.aclose()
+
+
+async def test_an_exhausted_system_pauses_accepting_and_never_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a free descriptor it tries again, and gives up a stranger's."""
+    loop = asyncio.get_running_loop()
+    accept = loop.sock_accept
+    failures = [OSError(errno.EMFILE, "too many open files"), OSError(errno.ECONNABORTED, "gone")] * 3
+
+    async def sock_accept(listening: socket.socket) -> object:
+        if failures:
+            raise failures.pop()
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    async with accepting(_echo) as acceptor:
+        assert await _ask(acceptor.port) == b"x"
+        assert acceptor.pauses == 6
+
+
+async def test_ending_it_ends_what_it_serves() -> None:
+    """Connections are closed, sockets too."""
+    async with accepting(_silent) as acceptor:
+        stream = await anyio.connect_tcp("127.0.0.1", acceptor.port)
+        await anyio.sleep(0.01)
+    async with stream:
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await stream.receive()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", acceptor.port))

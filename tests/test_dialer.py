@@ -1,0 +1,208 @@
+"""The dialer: the first authenticated connection wins, whatever the others do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+
+import anyio
+import attrs
+import pytest
+
+from peernet_core.addresses import Address
+from peernet_core.dialer import Dialer
+from peernet_core.events import UnreachableReason
+from peernet_core.frames import Hello, Ping, encode_frame
+from peernet_core.keys import Identity, PeerKey
+from peernet_core.ledger import Candidate, Kind
+from peernet_core.links import FramedConnection
+from peernet_core.transport import Connection, DialError
+
+PEER = Identity.generate().key
+HELLO = Hello(b"record", b"b" * 16, 0)
+NEVER = 1e9
+
+
+@attrs.define(eq=False)
+class Line:
+    """What a dial to one address comes to: a stand-in for the transport's connection.
+
+    Attributes:
+        connects_s: Until TCP and TLS are done.
+        fails: Instead of a connection.
+        says: What arrives then, after `says_s`; None: it ends.
+    """
+
+    connects_s: float = 0.0
+    fails: UnreachableReason | None = None
+    says: bytes | None = encode_frame(HELLO)
+    says_s: float = 0.0
+    peer: PeerKey = PEER
+    dialed_at: float | None = None
+    open: bool = False
+    sent: bytes = b""
+
+    async def connect(self) -> Line:
+        self.dialed_at = asyncio.get_running_loop().time()
+        await anyio.sleep(self.connects_s)
+        if self.fails is not None:
+            raise DialError(self.fails, "scripted")
+        self.open = True
+        return self
+
+    async def receive(self, max_bytes: int = 0) -> bytes:
+        _ = max_bytes
+        await anyio.sleep(self.says_s)
+        if self.says is None:
+            raise anyio.EndOfStream
+        return self.says
+
+    async def send(self, data: bytes) -> None:
+        self.sent += data
+
+    async def aclose(self) -> None:
+        self.open = False
+
+    def abort(self) -> None:
+        self.open = False
+
+
+@attrs.define(eq=False)
+class Track:
+    """A dialer whose addresses are lines, and what came of it."""
+
+    lines: dict[Address, Line] = attrs.Factory(dict)
+    failed: list[tuple[Address, UnreachableReason]] = attrs.Factory(list)
+    won: list[FramedConnection] = attrs.Factory(list)
+    lost: list[PeerKey] = attrs.Factory(list)
+    ended: anyio.Event = attrs.Factory(anyio.Event)
+    dialer: Dialer = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.dialer = Dialer(
+            connect=self._connect,
+            hello=lambda _: HELLO,
+            on_failed=lambda _, address, reason: self.failed.append((address, reason)),
+            on_won=self._won,
+            on_lost=self._lost,
+            clock=asyncio.get_running_loop().time,
+        )
+
+    async def _connect(self, address: Address, key: PeerKey) -> Connection:
+        assert key == PEER
+        return await self.lines[address].connect()  # type: ignore[return-value]  # a stand-in
+
+    def _won(self, framed: FramedConnection, _: Hello) -> None:
+        self.won.append(framed)
+        self.ended.set()
+
+    def _lost(self, key: PeerKey) -> None:
+        self.lost.append(key)
+        self.ended.set()
+
+    def add(self, line: Line) -> Candidate:
+        address = Address(ip_address(f"10.0.0.{len(self.lines) + 1}"), 7100, "lan")
+        self.lines[address] = line
+        return Candidate(address, Kind.HINT, None, None, None, 0.0)
+
+    async def race(self, *lines: Line) -> None:
+        self.dialer.race(PEER, [self.add(line) for line in lines])
+        with anyio.fail_after(600):
+            await self.ended.wait()
+
+
+@pytest.fixture
+async def track() -> AsyncIterator[Track]:
+    track = Track()
+    yield track
+    await track.dialer.aclose()
+    for framed in track.won:
+        await framed.aclose()
+    assert not any(line.open for line in track.lines.values()), "a connection was left open"
+
+
+def starts(*lines: Line) -> list[float]:
+    """When each was dialed, in seconds after the first."""
+    times = [line.dialed_at for line in lines if line.dialed_at is not None]
+    return [round(at - times[0], 3) for at in times]
+
+
+async def test_the_first_to_say_hello_wins_and_the_others_close(track: Track) -> None:
+    """Not the first to connect: a black hole behind a working handshake does not win."""
+    mute, good = Line(says_s=NEVER), Line(connects_s=0.1)
+    await track.race(mute, good)
+    assert [framed.address for framed in track.won] == [list(track.lines)[1]]
+    assert not mute.open
+    assert track.failed == []
+
+
+async def test_starts_are_staggered_and_the_gaps_shrink(track: Track) -> None:
+    """250 ms, halving down to 10 ms."""
+    lines = [Line(connects_s=NEVER) for _ in range(8)]
+    lines.append(Line())
+    await track.race(*lines)
+    assert starts(*lines) == [0.0, 0.25, 0.375, 0.438, 0.469, 0.484, 0.494, 0.504, 0.514]
+
+
+async def test_a_failure_starts_the_next_at_once(track: Track) -> None:
+    """Nobody waits for a gap that has lost its reason."""
+    lines = [Line(fails=UnreachableReason.REFUSED), Line(fails=UnreachableReason.REFUSED), Line()]
+    await track.race(*lines)
+    assert starts(*lines) == [0.0, 0.0, 0.0]
+
+
+async def test_a_race_without_a_winner_ends_with_every_reason(track: Track) -> None:
+    """Each candidate is reported, then the race is lost."""
+    lines = [
+        Line(fails=UnreachableReason.WRONG_KEY),
+        Line(says=None),
+        Line(says=encode_frame(Ping(1))),
+        Line(says=b"\xff\xff garbage"),
+        Line(says_s=NEVER),
+    ]
+    await track.race(*lines)
+    assert track.lost == [PEER]
+    assert dict(track.failed) == dict(
+        zip(
+            track.lines,
+            [
+                UnreachableReason.WRONG_KEY,
+                UnreachableReason.THEY_DO_NOT_TRUST_US,
+                UnreachableReason.PROTOCOL,
+                UnreachableReason.PROTOCOL,
+                UnreachableReason.TIMEOUT,
+            ],
+            strict=True,
+        )
+    )
+
+
+async def test_a_candidate_may_join_a_race_that_is_on(track: Track) -> None:
+    """It wins although all that were there at the start hang."""
+    track.dialer.race(PEER, [track.add(Line(connects_s=NEVER))])
+    await anyio.sleep(1)
+    track.dialer.extend(PEER, track.add(Line()))
+    with anyio.fail_after(60):
+        await track.ended.wait()
+    assert [framed.address for framed in track.won] == [list(track.lines)[1]]
+
+
+async def test_a_cancelled_race_reports_nothing(track: Track) -> None:
+    """And leaves nothing open."""
+    line = Line(says_s=NEVER)
+    track.dialer.race(PEER, [track.add(line)])
+    await anyio.sleep(1)
+    assert line.sent == encode_frame(HELLO)
+    track.dialer.cancel(PEER)
+    await anyio.sleep(1)
+    assert not line.open
+    assert (track.won, track.lost, track.failed) == ([], [], [])
+
+
+async def test_dials_under_way_are_limited(track: Track) -> None:
+    """In all, whoever they are for."""
+    track.dialer._places = asyncio.Semaphore(2)
+    lines = [Line(connects_s=5, fails=UnreachableReason.TIMEOUT) for _ in range(4)]
+    await track.race(*lines)
+    assert starts(*lines) == [0.0, 0.25, 5.0, 5.25]
