@@ -151,8 +151,12 @@ peers = [{{ key = "{other.key}", address = "127.0.0.1:{other._port}" }}]
 
     async def _follow_events(self, stream: ByteReceiveStream) -> None:
         async for line in _lines(stream):
-            event = json.loads(line)
-            name = event["event"]
+            try:
+                event = json.loads(line)
+                name = event["event"]
+            except (ValueError, TypeError, KeyError):  # somebody else printed it
+                self._last_lines.append(line.decode("utf-8", "replace"))
+                continue
             if name in _STEPS:
                 self._timeline.mark(self.name, _STEPS[name], event["t"])
             if name in _TROUBLE:
