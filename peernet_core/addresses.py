@@ -74,14 +74,15 @@ _LOOPBACK_NAMES: Final = frozenset({"lo", "lo0"})
 
 def _plain_ip(ip: IPAddress) -> IPAddress:
     """Give each address its one form: unmapped, and with a zone only where a zone has a meaning."""
-    if isinstance(ip, IPv6Address):
-        number = int(ip)
-        if number >> 32 == _MAPPED:
-            return IPv4Address(number & 0xFFFFFFFF)
-        if ip.scope_id is not None and number >> 118 != _LINK_LOCAL_V6:
-            return IPv6Address(number)
-    elif not isinstance(ip, IPv4Address):
+    if isinstance(ip, IPv4Address):
+        return ip
+    if not isinstance(ip, IPv6Address):
         raise MalformedAddressError(f"expected an IPv4Address or IPv6Address, got {type(ip).__name__}")
+    number = int(ip)
+    if number >> 32 == _MAPPED:
+        return IPv4Address(number & 0xFFFFFFFF)
+    if ip.scope_id is not None and number >> 118 != _LINK_LOCAL_V6:
+        return IPv6Address(number)
     return ip
 
 
@@ -106,13 +107,17 @@ class Address:
     def __attrs_post_init__(self) -> None:
         if type(self.port) is not int or not 1 <= self.port <= MAX_PORT:
             raise MalformedAddressError(f"a port is 1 to {MAX_PORT}, not {self.port!a}")
-        number = int(self.ip)
+        ip, number = self.ip, int(self.ip)
         if number == 0:
-            raise MalformedAddressError(f"{self.ip} means every address, and cannot be connected to")
-        if _is_multicast(self.ip, number):
-            raise MalformedAddressError(f"{self.ip} is a multicast address")
-        if number == _BROADCAST_V4 and isinstance(self.ip, IPv4Address):
-            raise MalformedAddressError(f"{self.ip} is the broadcast address")
+            raise MalformedAddressError(f"{ip} means every address, and cannot be connected to")
+        if isinstance(ip, IPv6Address):
+            if number >> 120 == _MULTICAST_V6:
+                raise MalformedAddressError(f"{ip} is a multicast address")
+        elif number >> 28 >= _MULTICAST_V4:
+            if number >> 28 == _MULTICAST_V4:
+                raise MalformedAddressError(f"{ip} is a multicast address")
+            if number == _BROADCAST_V4:
+                raise MalformedAddressError(f"{ip} is the broadcast address")
 
     @classmethod
     def parse(cls, text: str, *, source: str = "") -> Address:
@@ -264,10 +269,6 @@ def _embeds_v4(number: int) -> bool:
         or number >> 32 == _NAT64
         or number >> 80 == _NAT64_LOCAL
     )
-
-
-def _is_multicast(ip: IPAddress, number: int) -> bool:
-    return number >> 120 == _MULTICAST_V6 if isinstance(ip, IPv6Address) else number >> 28 == _MULTICAST_V4
 
 
 def _is_link_local(ip: IPAddress, number: int) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 import cbor2
 
-from peernet_core.addresses import Address, may_be_signed, normalize_ip
+from peernet_core.addresses import Address, IPAddress, may_be_signed, normalize_ip
 from peernet_core.errors import (
     BadSignatureError,
     MalformedAddressError,
@@ -66,8 +66,6 @@ _UNPRINTABLE: Final = re.compile(
     "\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
-
-_T = TypeVar("_T")
 
 
 @attrs.frozen
@@ -196,15 +194,17 @@ def decode_record(data: bytes) -> SignedRecord:
         raise MalformedRecordError("the signature is not a byte string of 64 bytes")
     fields = _decode_payload(data[_PAYLOAD_AT:end])
     try:
-        port = _field(fields, _PORT, _as_number)
+        port = _as_number(fields[_PORT])
         record = Record(
-            _field(fields, _KEY, _as_key),
-            _field(fields, _SEQUENCE, _as_number),
+            _as_key(fields[_KEY]),
+            _as_number(fields[_SEQUENCE]),
             port,
-            _optional(fields, _ADDRESSES, lambda value: _as_addresses(value, port), ()),
-            _optional(fields, _NAME, _as_name, ""),
-            _optional(fields, _HINTS, _as_hints, ()),
+            _as_addresses(fields[_ADDRESSES], port) if _ADDRESSES in fields else (),
+            _as_name(fields[_NAME]) if _NAME in fields else "",
+            _as_hints(fields[_HINTS]) if _HINTS in fields else (),
         )
+    except KeyError as missing:
+        raise MalformedRecordError(f"field {missing} is missing") from None
     except (MalformedKeyError, MalformedAddressError) as error:
         raise MalformedRecordError(str(error)) from error
     return SignedRecord(record, data)
@@ -313,20 +313,6 @@ def _map_end(data: bytes, at: int, count: int, depth: int) -> int:
     return at
 
 
-def _field(fields: Mapping[int, object], number: int, convert: Callable[[object], _T]) -> _T:
-    if number not in fields:
-        raise MalformedRecordError(f"field {number} is missing")
-    return convert(fields[number])
-
-
-def _optional(fields: Mapping[int, object], number: int, convert: Callable[[object], _T], absent: _T) -> _T:
-    if number not in fields:
-        return absent
-    if not (value := convert(fields[number])):
-        raise MalformedRecordError(f"field {number} is empty; it is left out instead")
-    return value
-
-
 def _as_key(value: object) -> PeerKey:
     if type(value) is not bytes:
         raise MalformedRecordError("the key is not a byte string")
@@ -339,43 +325,45 @@ def _as_number(value: object) -> int:
     return value
 
 
-_SIZES: Final[Mapping[int, type[IPv4Address | IPv6Address]]] = {4: IPv4Address, 16: IPv6Address}
+_SIZES: Final[Mapping[int, Callable[[bytes], IPAddress]]] = {4: IPv4Address, 16: IPv6Address}
 _SIZES_WITH_PORT: Final = frozenset(size + _PORT_SIZE for size in _SIZES)
 
 
 def _as_addresses(value: object, port: int) -> tuple[Address, ...]:
-    if type(value) is not list:
-        raise MalformedRecordError("the addresses are not an array")
-    return tuple(_as_address(each, port) for each in value)
+    if type(value) is not list or not value:
+        raise MalformedRecordError("the addresses are not an array with something in it")
+    return tuple([_as_address(each, port) for each in value])
 
 
 def _as_address(value: object, port: int) -> Address:
     if type(value) is not bytes:
         raise MalformedRecordError("an address is not a byte string")
-    size = len(value)
-    if size in _SIZES_WITH_PORT:
+    if len(value) in _SIZES_WITH_PORT:
         port = int.from_bytes(value[-_PORT_SIZE:], "big")
         value = value[:-_PORT_SIZE]
-    elif size not in _SIZES:
-        raise MalformedRecordError(f"an address of {size} bytes")
-    ip = normalize_ip(_SIZES[len(value)](value))
+    make = _SIZES.get(len(value))
+    if make is None:
+        raise MalformedRecordError(f"an address of {len(value)} bytes")
+    ip = make(value)
     if not may_be_signed(ip):
-        raise MalformedRecordError(f"{ip} means nothing, or something else, to other hosts")
+        ip = normalize_ip(ip)  # an IPv4-mapped address may be one that is good
+        if not may_be_signed(ip):
+            raise MalformedRecordError(f"{ip} means nothing, or something else, to other hosts")
     return Address(ip, port)
 
 
 def _as_name(value: object) -> str:
-    if type(value) is not str or len(value.encode()) > MAX_NAME_BYTES:
-        raise MalformedRecordError(f"the name is not a text of at most {MAX_NAME_BYTES} bytes")
+    if type(value) is not str or not 1 <= len(value.encode()) <= MAX_NAME_BYTES:
+        raise MalformedRecordError(f"the name is not a text of 1 to {MAX_NAME_BYTES} bytes")
     if _UNPRINTABLE.search(value) is not None:
         raise MalformedRecordError("the name holds control or format characters")
     return value
 
 
 def _as_hints(value: object) -> tuple[tuple[int, bytes], ...]:
-    if type(value) is not list:
-        raise MalformedRecordError("the hints are not an array")
-    return tuple(_as_hint(each) for each in value)
+    if type(value) is not list or not value:
+        raise MalformedRecordError("the hints are not an array with something in it")
+    return tuple(map(_as_hint, value))
 
 
 def _as_hint(value: object) -> tuple[int, bytes]:
