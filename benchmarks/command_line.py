@@ -2,7 +2,8 @@
 
 Run: ``python -m benchmarks.command_line [--rounds 20]``
 
-Each round starts, in turn, ``python -c pass``, ``peernet --help`` and ``peernet id`` with an existing identity.
+Each round starts, in turn, ``python -c pass``, ``peernet --help``, and ``peernet id`` with an identity
+that exists.
 """
 
 from __future__ import annotations
