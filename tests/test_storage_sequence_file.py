@@ -138,7 +138,7 @@ def test_any_bytes_are_one_number_or_the_one_error(
             st.floats(-1e6, 1e6),
             st.integers(0, 2 * 10**15),
         ),
-        max_size=20,
+        max_size=10,
     )
 )
 def test_numbers_rise_through_anything(

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from peernet_core.errors import ConfigurationError, StorageError
 from peernet_core.keys import PeerKey
-from peernet_core.storage.files import open_lock_file, try_lock
+from peernet_core.storage import trust_file
+from peernet_core.storage.files import open_lock_file, replace_file, try_lock
 from peernet_core.storage.trust_file import TrustFile, TrustWatcher
 from peernet_core.trust import HEADER, TrustDocument, TrustedPeer, TrustList
 
@@ -49,6 +50,7 @@ class TestEditing:
         assert file.add(ALICE, "a")
         before = path.stat()
         assert not file.add(ALICE)
+        assert path.stat() == before
         assert not file.remove(BOB)
         assert path.stat() == before
         assert not file.add(ALICE, "b")
@@ -203,6 +205,48 @@ class TestWatching:
         assert self.polls(watcher, 30, 0.5) == []
         assert list(trust) == [TrustedPeer(CAROL, "c")]
 
+    def test_what_an_editor_leaves_is_not_taken_for_ours(
+        self, file: TrustFile, trust: TrustList, watcher: TrustWatcher
+    ) -> None:
+        """In the file that we wrote or in another: it gets a second, and then counts."""
+        file.add(CAROL)
+        self.polls(watcher, 10)
+        with file.path.open("r+b") as editor:
+            editor.truncate(editor.read().index(b"\n") + 1)
+        self.polls(watcher, 20, 0.75)
+        assert trust.keys() == {ALICE, BOB, CAROL}
+        self.polls(watcher, 21)
+        assert trust.keys() == frozenset()
+
+    def test_an_editor_that_comes_right_behind_our_edit_is_not_taken_for_us(
+        self,
+        file: TrustFile,
+        trust: TrustList,
+        watcher: TrustWatcher,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """It writes before we could note what we left."""
+
+        def replace_and_truncate(path: Path, data: bytes, mode: int) -> None:
+            replace_file(path, data, mode)
+            path.write_text(HEADER, encoding="utf-8")
+
+        monkeypatch.setattr(trust_file, "replace_file", replace_and_truncate)
+        file.add(CAROL)
+        self.polls(watcher, 10, 0.75)
+        assert trust.keys() == {ALICE, BOB}
+
+    def test_without_the_note_of_who_wrote_it_an_edit_takes_longer(
+        self, file: TrustFile, trust: TrustList, watcher: TrustWatcher
+    ) -> None:
+        """The disk had no room for it, or another version wrote the file."""
+        file.remove(BOB)
+        file.path.with_name("trusted_peers.lock").unlink()
+        self.polls(watcher, 10, 0.75)
+        assert trust.keys() == {ALICE, BOB}
+        self.polls(watcher, 11, 0.5)
+        assert trust.keys() == {ALICE}
+
     def test_what_changed_between_loading_and_the_first_look_counts(
         self, file: TrustFile, trust: TrustList
     ) -> None:
@@ -240,13 +284,15 @@ class TestWatching:
 
         def look_late() -> object:
             monkeypatch.undo()
-            file.add(BOB, "b")
+            file.path.write_text(HEADER, encoding="utf-8")
             return look()
 
         monkeypatch.setattr(file, "look", look_late)
         assert watcher.poll(now=10.3) == ()
         assert trust.keys() == {ALICE, BOB}
         assert watcher.poll(now=10.5) == ()
+        assert trust.keys() == {ALICE, BOB}
+        file.path.write_text(f"{HEADER}{ALICE} a\n{BOB} b\n", encoding="utf-8")
         self.polls(watcher, 20)
         assert trust.keys() == {ALICE, BOB}
 

@@ -22,6 +22,7 @@ __all__ = ["TrustFile", "TrustWatcher"]
 _log = logging.getLogger(__name__)
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
+_MAX_NOTE_BYTES: Final = 200
 _LOCK_POLL_S: Final = 0.05
 
 
@@ -65,9 +66,9 @@ class TrustFile:
             ConfigurationError: the file is broken and stays as it is, or the label cannot be written.
             StorageError: the file cannot be changed.
         """
-        with self._locked():
+        with self._locked() as lock:
             old = self.load()
-            self._replace(old, old.adding(key, label))
+            self._replace(old, old.adding(key, label), lock)
         return all(peer.key != key for peer in old.peers)
 
     def remove(self, key: PeerKey) -> bool:
@@ -80,9 +81,9 @@ class TrustFile:
             ConfigurationError: the file is broken and stays as it is: a running node would not follow.
             StorageError: the file cannot be changed.
         """
-        with self._locked():
+        with self._locked() as lock:
             old = self.load()
-            self._replace(old, old.removing(key))
+            self._replace(old, old.removing(key), lock)
         return any(peer.key == key for peer in old.peers)
 
     def stamp(self) -> FileStamp | None:
@@ -110,7 +111,19 @@ class TrustFile:
         data, status = found
         return FileStamp.of(status), data.decode("utf-8", "surrogateescape")
 
-    def _replace(self, old: TrustDocument, new: TrustDocument) -> None:
+    def is_ours(self, stamp: FileStamp) -> bool:
+        """Whether a file that looks like this is what an edit of ours left; False when in doubt."""
+        try:
+            found = read_file(self._lock_path, max_bytes=_MAX_NOTE_BYTES)
+        except StorageError:
+            return False
+        return found is not None and found[0] == _note(stamp)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.lock")
+
+    def _replace(self, old: TrustDocument, new: TrustDocument, lock: int) -> None:
         if new.text == old.text:
             return
         try:
@@ -118,10 +131,16 @@ class TrustFile:
         except FileNotFoundError:
             mode = 0o600
         replace_file(self._path, new.text.encode("utf-8", "surrogateescape"), mode)
+        # A note for running nodes: without it they only wait longer, so it may fail.
+        with contextlib.suppress(OSError, StorageError):
+            os.ftruncate(lock, 0)
+            found = self.look()
+            if found is not None and found[1] == new.text:
+                os.pwrite(lock, _note(found[0]), 0)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        path = self._path.with_name(f"{self._path.name}.lock")
+    def _locked(self) -> Iterator[int]:
+        path = self._lock_path
         descriptor = open_lock_file(path)
         try:
             give_up_at = time.monotonic() + self._lock_timeout_s
@@ -130,7 +149,7 @@ class TrustFile:
                     reason = f"another process has been editing {self._path.name} for too long; try again"
                     raise StorageError(path, reason)
                 time.sleep(_LOCK_POLL_S)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
@@ -181,4 +200,10 @@ class TrustWatcher:
             self._settling.due(found_stamp, now=now)
             return TrustChange()
         labels = {peer.key: peer.label for peer in self._trust}
-        return self._settling.settle(text, labels, now=now)
+        ours = stamp is not None and self._file.is_ours(stamp)
+        return self._settling.settle(text, labels, ours=ours, now=now)
+
+
+def _note(stamp: FileStamp) -> bytes:
+    numbers = (stamp.device, stamp.inode, stamp.size, stamp.modified_ns, stamp.changed_ns)
+    return b"%d %d %d %d %d\n" % numbers

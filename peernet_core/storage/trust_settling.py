@@ -1,7 +1,7 @@
 """When a running node believes what `trusted_peers` says; decisions only, the time and the text come in.
 
-An edit by us replaces the file in one step. An editor may do it in many, so a file is believed only when it
-has been still for a while, and one that is missing, blank or broken never removes anybody.
+An edit by us replaces the file in one step, and says so. An editor may do it in many, so a file is believed
+only when it has been still for a while, and one that is missing, blank or broken never removes anybody.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ __all__ = ["EDIT_STILL_S", "STILL_S", "FileStamp", "TrustChange", "TrustSettling
 STILL_S: Final = 0.25
 """How long a file must be as it is before anything in it is believed."""
 EDIT_STILL_S: Final = 1.0
-"""The same for removals, when it was seen in more than one state or is written in place: an editor that is
-still busy may pause."""
+"""The same for removals by anybody but us: an editor that is still busy may pause."""
 
 
 @attrs.frozen
@@ -69,9 +68,8 @@ class TrustSettling:
     """Decides what of a changing file is believed, and when. Pure: looks at nothing, waits for nothing.
 
     - After 250 ms of stillness, whole lines that parse add their peers, also when other lines are broken.
-    - Then too, a file that parses whole removes the peers that it lacks, if it took the old one's place in
-      one step, as every edit by us does. Where it was written in place, or seen in several states, an editor
-      may only be pausing: it must have been still for 1 s, and only then is a last line without an end read.
+    - Then too, a file that we wrote removes the peers that it lacks. If anybody else wrote it, an editor may
+      only be pausing: it must have been still for 1 s, and only then is a last line without an end read.
     - A file that is missing, blank or broken removes nobody, and is reported once.
 
     Args:
@@ -85,8 +83,6 @@ class TrustSettling:
         self._stamp: FileStamp | None = None
         self._seen = False
         self._since = 0.0
-        self._states = 0
-        self._believed: FileStamp | None = None
         self._reported: tuple[str, ...] = ()
 
     def due(self, stamp: FileStamp | None, *, now: float) -> bool:
@@ -95,21 +91,23 @@ class TrustSettling:
             self._seen = True
             self._stamp = stamp
             self._since = now
-            self._states += 1
             self._phase = _Phase.MOVING
         if self._phase is _Phase.SETTLED:
             return False
         return now - self._since >= (STILL_S if self._phase is _Phase.MOVING else EDIT_STILL_S)
 
-    def settle(self, text: str | None, trusted: Mapping[PeerKey, str], *, now: float) -> TrustChange:
+    def settle(
+        self, text: str | None, trusted: Mapping[PeerKey, str], *, ours: bool, now: float
+    ) -> TrustChange:
         """Decide about a file that was due.
 
         Args:
             text: What was read while the stamp was the one that `due` was told last; None: there is no file.
             trusted: Who is trusted now, with labels.
+            ours: Whether our own writer left it exactly so, and whole.
             now: Loop time in seconds.
         """
-        if not self._replaced_in_one_step() and now - self._since < EDIT_STILL_S:
+        if not ours and now - self._since < EDIT_STILL_S:
             self._phase = _Phase.ADDED
             whole_lines = "" if text is None else text[: text.rfind("\n") + 1]
             return TrustChange(added=_additions(TrustDocument.parse(whole_lines), trusted))
@@ -119,12 +117,10 @@ class TrustSettling:
         removed = tuple(key for key in trusted if key not in keys and key not in self._elsewhere)
         problems = document.problems
         if removed and document.is_blank:
-            state = "missing" if text is None else "empty"
-            problems = (f"the file is {state}; its {len(removed)} peers stay trusted until it is back",)
+            empty = "the file is empty; to trust nobody on purpose, leave a comment line in it"
+            problems = ("the file is missing" if text is None else empty,)
         if problems:
             return TrustChange(added=_additions(document, trusted), problems=self._unreported(problems))
-        self._believed = self._stamp
-        self._states = 0
         self._reported = ()
         self._elsewhere -= keys
         return TrustChange(added=_additions(document, trusted), removed=removed)
@@ -132,12 +128,6 @@ class TrustSettling:
     def unreadable(self, reason: str) -> TrustChange:
         """Decide about a file that could not be read: it stays due."""
         return TrustChange(problems=self._unreported((reason,)))
-
-    def _replaced_in_one_step(self) -> bool:
-        stamp, old = self._stamp, self._believed
-        if self._states > 1 or stamp is None:
-            return False
-        return old is None or (stamp.device, stamp.inode) != (old.device, old.inode)
 
     def _unreported(self, problems: tuple[str, ...]) -> tuple[str, ...]:
         if problems == self._reported:
