@@ -137,10 +137,6 @@ class Connection:
             return await self.stream.receive(min(max_bytes, CHUNK_BYTES))
         except OSError as error:  # an alert, mostly; OpenSSL's errors are OSErrors
             raise anyio.BrokenResourceError from error
-        except _ENDED:
-            if self._closing:
-                raise anyio.ClosedResourceError from None
-            raise
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`; returns when it is on its way.
@@ -156,10 +152,6 @@ class Connection:
                 await self.stream.send(data[start : start + CHUNK_BYTES])
             except OSError as error:
                 raise anyio.BrokenResourceError from error
-            except _ENDED:
-                if self._closing:
-                    raise anyio.ClosedResourceError from None
-                raise
 
     async def aclose(self) -> None:
         """Say goodbye and wait until the peer has, for at most 1 s; then close by force. May be repeated."""

@@ -264,6 +264,8 @@ async def test_a_removed_key_is_out_and_the_others_stay() -> None:
     assert near.selected_alpn_protocol() == "chat/1"
     contexts.trust(CAROL.key)
     assert gets_in(CAROL, contexts, BOB.key)
+    await contexts.distrust(CAROL.key)
+    assert not gets_in(CAROL, contexts, BOB.key)
 
 
 class HeldRebuild:
@@ -284,8 +286,8 @@ class HeldRebuild:
         monkeypatch.setattr(contexts, "_server_for", held)
 
 
-async def test_what_changes_during_a_rebuild_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys added, keys removed and protocols set while the thread works hold in the new context."""
+async def test_what_is_added_during_a_rebuild_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and protocols that come while the thread works hold before it ends, and after."""
     contexts = TlsContexts(BOB, [ALICE.key, CAROL.key])
     rebuild = HeldRebuild(contexts, monkeypatch)
     async with anyio.create_task_group() as tasks:
@@ -294,13 +296,26 @@ async def test_what_changes_during_a_rebuild_is_not_lost(monkeypatch: pytest.Mon
         contexts.trust(DAVE.key)
         assert gets_in(DAVE, contexts, BOB.key)
         contexts.set_protocols(["chat/1"])
+        rebuild.go.set()
+    assert not gets_in(CAROL, contexts, BOB.key)
+    near, _ = handshake(TlsContexts(DAVE).client(BOB.key, "chat/1"), contexts.server)
+    assert near.selected_alpn_protocol() == "chat/1"
+    await contexts.distrust(DAVE.key)
+    assert not gets_in(DAVE, contexts, BOB.key)
+
+
+async def test_what_is_removed_during_a_rebuild_goes_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood in the first one, which was begun before."""
+    contexts = TlsContexts(BOB, [ALICE.key, CAROL.key])
+    rebuild = HeldRebuild(contexts, monkeypatch)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(contexts.distrust, CAROL.key)
+        await rebuild.begun.wait()
         tasks.start_soon(contexts.distrust, ALICE.key)
         await anyio.wait_all_tasks_blocked()
         rebuild.go.set()
     assert not gets_in(CAROL, contexts, BOB.key)
     assert not gets_in(ALICE, contexts, BOB.key)
-    near, _ = handshake(TlsContexts(DAVE).client(BOB.key, "chat/1"), contexts.server)
-    assert near.selected_alpn_protocol() == "chat/1"
 
 
 async def test_removals_that_wait_share_one_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
