@@ -318,9 +318,69 @@ def make_records() -> dict[str, object]:
     }
 
 
+BOOT_ID: Final = bytes.fromhex("b0075700000000000000000000000001")
+TOKEN: Final = bytes.fromhex("d1a1bac4000000000000000000000002")
+
+
+def frame(body: bytes) -> bytes:
+    """A frame: its length, then its body."""
+    return len(body).to_bytes(2, "big") + body
+
+
+def make_frames() -> dict[str, object]:
+    record = signed(cbor(SMALLEST))
+    valid: dict[str, dict[int, Item]] = {
+        "HELLO": {0: 1, 1: record, 2: BOOT_ID, 3: 1_760_000_000_000_000},
+        "OPEN": {0: 2},
+        "UP": {0: 3},
+        "NO": {0: 4},
+        "PING": {0: 5, 1: 2**64 - 1},
+        "PONG": {0: 6, 1: 7},
+        "RECORD": {0: 7, 1: record},
+        "DIALBACK": {0: 8, 1: TOKEN, 2: "chat/1"},
+        "BYE": {0: 9, 1: "stopping"},
+    }
+    ignored: dict[str, dict[int, Item]] = {
+        "an unknown type": {0: 99, 1: [1, "later"]},
+        "an unknown field": {0: 5, 1: 7, 2: "later"},
+    }
+    malformed = {
+        "length 0": b"\x00\x00",
+        "length 4097": b"\x10\x01",
+        "no map": frame(cbor([5, 7])),
+        "no type": frame(cbor({1: 7})),
+        "a type as text": frame(cbor({0: "5", 1: 7})),
+        "a field that is missing": frame(cbor({0: 5})),
+        "a field of another kind": frame(cbor({0: 5, 1: "7"})),
+        "a negative number": frame(b"\xa2\x00\x05\x01\x20"),
+        "true for the number 1": frame(b"\xa2\x00\x05\x01\xf5"),
+        "a boot id of 15 bytes": frame(cbor({0: 1, 1: record, 2: BOOT_ID[:15], 3: 0})),
+        "a reason of 121 bytes": frame(cbor({0: 9, 1: "x" * 121})),
+        "bytes after the map": frame(cbor({0: 2}) + b"\x00"),
+        "cut": frame(cbor({0: 5, 1: 1000})[:-1]),
+        "keys out of order": frame(b"\xa2\x01\x07\x00\x05"),
+        "a key twice": frame(b"\xa3\x00\x05\x01\x07\x01\x08"),
+        "a number longer than needed": frame(b"\xa2\x00\x05\x01\x18\x07"),
+        "a map of indefinite length": frame(b"\xbf\x00\x02\xff"),
+        "a tag": frame(b"\xa2\x00\x05\x01\xc2\x41\x07"),
+    }
+    return {
+        "valid": [
+            {"name": f"frame/{name}", "type": fields[0], "frame": frame(cbor(fields)).hex()}
+            for name, fields in valid.items()
+        ],
+        "ignored": [
+            {"name": f"frame/{name}", "frame": frame(cbor(fields)).hex()} for name, fields in ignored.items()
+        ],
+        "malformed": [
+            {"name": f"malformed frame/{name}", "frame": data.hex()} for name, data in malformed.items()
+        ],
+    }
+
+
 def make_files() -> dict[str, str]:
     """Each file's name and text."""
-    made = {"keys.json": make_keys(), "records.json": make_records()}
+    made = {"keys.json": make_keys(), "records.json": make_records(), "frames.json": make_frames()}
     return {name: json.dumps(content, indent=1, ensure_ascii=True) + "\n" for name, content in made.items()}
 
 
