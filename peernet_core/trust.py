@@ -129,6 +129,9 @@ class TrustList:
 
     Args:
         peers: Whom to trust at first; of one key's labels the last counts.
+
+    Raises:
+        ConfigurationError: a label is not printable text of at most 100 characters.
     """
 
     def __init__(self, peers: Iterable[TrustedPeer] = ()) -> None:

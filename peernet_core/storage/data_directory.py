@@ -11,7 +11,6 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -150,6 +149,8 @@ class DataDirectory:
         for folder in (Path(runtime), Path(f"/run/user/{os.geteuid()}")):
             if folder.is_absolute() and _is_private(folder, {os.geteuid()}):
                 yield folder / _APPLICATION / name
+        import tempfile  # noqa: PLC0415 - loads much, and short commands do not come here
+
         yield Path(tempfile.gettempdir()) / f"{_APPLICATION}-{os.geteuid()}" / name
 
     def _owners(self) -> set[int]:
