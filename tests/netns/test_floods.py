@@ -84,7 +84,7 @@ def _is_answered(host: Host, target: Host) -> bool:
             context.wrap_socket(connection, server_hostname="peer") as encrypted,
         ):
             return encrypted.version() == "TLSv1.3"
-    except (ConnectionError, TimeoutError):  # thrown out or not served
+    except OSError:  # thrown out or not served; OpenSSL's errors are OSErrors
         return False
 
 
@@ -100,14 +100,14 @@ def _link_under_flood(alpha: NodeProcess, beta: LabNode) -> float:
     return linked.received_at - started.received_at
 
 
-@pytest.mark.parametrize("nofile", [None, 64], ids=["silence", "descriptors exhausted"])
+@pytest.mark.parametrize("nofile", [None, 64], ids=["descriptors enough", "descriptors scarce"])
 def test_a_trusted_peer_links_through_a_flood(
     lab: Laboratory, nofile: int | None, measured: Callable[[str], None]
 ) -> None:
     """A thousand connections of strangers keep neither a trusted peer nor a newcomer out.
 
-    With 64 descriptors the node runs out of them first, which ends nothing either. Afterwards memory is
-    where it was.
+    With 64 descriptors strangers could take all of them, and must not get them. Afterwards memory is back to
+    where it was, but for what waits for Python's collector: some kB a connection.
     """
     alpha, beta, newcomer = lab.node("alpha"), lab.node("beta"), lab.host("newcomer")
     alpha.configure(trust=[beta])
@@ -118,6 +118,7 @@ def test_a_trusted_peer_links_through_a_flood(
         _link_under_flood(a, beta)  # whatever is loaded once is loaded
         idle = a.descriptors
         memory = [a.resident_kib]
+        name = "with 64 descriptors" if nofile else "unlimited"
         for _ in range(2):
             with flood.begin():
                 took = _link_under_flood(a, beta)
@@ -125,9 +126,26 @@ def test_a_trusted_peer_links_through_a_flood(
                 most = a.descriptors
             eventually(lambda: a.descriptors <= idle, "every connection of the flood is closed")
             memory.append(a.resident_kib)
-            name = "with 64 descriptors" if nofile else "unlimited"
             measured(f"{name}: {took * 1000:.0f} ms to a link in a flood (aim: 2000), {most} descriptors")
         measured(f"{name}: resident KiB before, after one flood, after two: {memory}")
-        assert memory[2] - memory[1] < 4 * 1024, f"a second flood costs more memory: {memory}"
-        assert memory[1] - memory[0] < 32 * 1024, f"a flood's memory is not given back: {memory}"
+        assert memory[-1] - memory[0] < 16 * 1024, f"a flood's memory is not given back: {memory}"
+        assert a.terminate() == 0
+
+
+def test_running_out_of_descriptors_ends_nothing(lab: Laboratory) -> None:
+    """While there is no descriptor left nobody is accepted; as soon as there is one, who waits is."""
+    alpha, beta, stranger = lab.node("alpha"), lab.node("beta"), lab.host("stranger")
+    alpha.configure(trust=[beta])
+    beta.configure(trust=[alpha], peers={alpha: str(alpha.host.ipv4)})
+    with alpha.start() as a:
+        a.wait("node_started")
+        alpha.host.count_attempts()
+        enough = resource.prlimit(a.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(a.pid, resource.RLIMIT_NOFILE, (3, enough[1]))
+        with _connections(stranger, alpha.host, 100), beta.start() as b:
+            b.wait("node_started")
+            eventually(lambda: alpha.host.attempts > 100, "beta tries to connect")
+            resource.prlimit(a.pid, resource.RLIMIT_NOFILE, enough)
+            a.wait("peer_connected", key=str(beta.key))
+            b.wait("peer_connected", key=str(alpha.key))
         assert a.terminate() == 0
