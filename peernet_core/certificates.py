@@ -296,7 +296,6 @@ class TlsContexts:
             False  # every leaf has the same subject; `authenticated_key` says whose it is
         )
         context.verify_mode = ssl.CERT_REQUIRED
-        context.options |= ssl.OP_NO_TICKET
         context.options &= ~_IGNORE_UNEXPECTED_EOF
         _load_leaf(context, self._leaf)
         return context
