@@ -181,7 +181,8 @@ class Acceptor:
                 self.pauses += 1
                 _LOG.debug("accepting paused: %s", error)
                 if error.errno in _EXHAUSTED:
-                    self._evict(self._admission.shed(now=self._clock()))
+                    for number in self._admission.exhausted(now=self._clock()):
+                        self._evict(number)
                 await asyncio.sleep(_PAUSE_S)
                 continue
             self._admit(accepted, _remote(peer))

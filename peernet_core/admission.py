@@ -14,11 +14,14 @@ import attrs
 
 from peernet_core.addresses import IPAddress
 
-__all__ = ["GRACE_S", "MAX_UNAUTHENTICATED", "Admission", "Verdict", "source_of"]
+__all__ = ["GRACE_S", "MAX_UNAUTHENTICATED", "SCARCE_S", "Admission", "Verdict", "source_of"]
 
 MAX_UNAUTHENTICATED: Final = 64
 GRACE_S: Final = 0.5
 """How long a connection may keep its place undisturbed: a handshake takes less."""
+SCARCE_S: Final = 60.0
+"""How long there are fewer places after the system ran out of descriptors."""
+_FEWEST: Final = 8
 _MAX_PROVEN: Final = 1024
 _SITE_PREFIX: Final = 64
 
@@ -51,7 +54,9 @@ class Admission:
     """
 
     def __init__(self, places: int = MAX_UNAUTHENTICATED) -> None:
+        self._all_places = places
         self._places = places
+        self._scarce_until: float | None = None
         self._held: dict[str, OrderedDict[int, float]] = {}
         self._source: dict[int, str] = {}
         self._proven: OrderedDict[str, None] = OrderedDict()
@@ -61,6 +66,8 @@ class Admission:
 
     def arrive(self, connection: int, ip: IPAddress, *, now: float) -> Verdict:
         """A connection was accepted."""
+        if self._scarce_until is not None and now >= self._scarce_until:
+            self._places, self._scarce_until = self._all_places, None
         evicted = None
         if len(self._source) >= self._places:
             evicted = self.shed(now=now)
@@ -84,6 +91,22 @@ class Admission:
         connection = min(due)[-1]
         self.leave(connection)
         return connection
+
+    def exhausted(self, *, now: float) -> list[int]:
+        """The system has no descriptor left: make do with fewer places for a minute.
+
+        Those that wait to be accepted can be turned away at once only while accepting works.
+
+        Returns:
+            Whose place is gone: close them. Fewer than wanted while they are in their grace; ask again.
+        """
+        if self._scarce_until is None or len(self._source) <= self._places:
+            self._places = max(_FEWEST, min(self._places, len(self._source)) * 3 // 4)
+        self._scarce_until = now + SCARCE_S
+        evicted = []
+        while len(self._source) > self._places and (connection := self.shed(now=now)) is not None:
+            evicted.append(connection)
+        return evicted
 
     def leave(self, connection: int) -> None:
         """A connection ended or was evicted; unknown ones are no error."""

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peernet_core.admission import GRACE_S, MAX_UNAUTHENTICATED, Admission, source_of
+from peernet_core.admission import GRACE_S, MAX_UNAUTHENTICATED, SCARCE_S, Admission, source_of
 
 FLOOD = ip_address("10.0.0.66")
 OTHER = ip_address("10.0.0.7")
@@ -64,6 +64,21 @@ def test_whoever_leaves_frees_the_place() -> None:
     admission.leave(3)
     admission.leave(3)
     assert admission.arrive(100, OTHER, now=0.1).admitted
+
+
+def test_without_descriptors_there_are_fewer_places_for_a_minute() -> None:
+    """Room is made as soon as the grace allows, newcomers are turned away at once, and it passes."""
+    admission = _full()
+    assert admission.exhausted(now=GRACE_S / 2) == []
+    evicted = admission.exhausted(now=GRACE_S)
+    assert len(evicted) == len(set(evicted)) == MAX_UNAUTHENTICATED // 4
+    assert len(admission) == MAX_UNAUTHENTICATED * 3 // 4
+    for _ in range(50):
+        admission.exhausted(now=GRACE_S)
+    assert len(admission) == 8
+    for connection in range(100, 110):
+        admission.arrive(connection, OTHER, now=SCARCE_S + GRACE_S)
+    assert len(admission) == 18
 
 
 def test_an_ipv6_site_is_one_source() -> None:
