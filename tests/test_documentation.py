@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import select
@@ -54,7 +55,7 @@ def _backend_of(page: Path) -> type[DiscoverySpec]:
 def test_code_on_the_pages_is_well_formed(page: Path) -> None:
     """Every Python block compiles, and every TOML block is TOML."""
     for source in _blocks(page, "python"):
-        compile(source, str(page), "exec")
+        compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if page.name != "configuration.md":  # shows mistakes too; test_config runs all of that page
         for source in _blocks(page, "toml"):
             tomllib.loads(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -43,6 +44,23 @@ def test_one_configured_side_is_enough(lab: Laboratory) -> None:
     with alpha.start() as a, beta.start() as b:
         a.wait("peer_connected", key=str(beta.key))
         b.wait("peer_connected", key=str(alpha.key))
+
+
+def test_two_machines_link_by_the_commands_of_the_readme(lab: Laboratory) -> None:
+    """`id` on both, `trust add` on both, an address on one, `run` on both: nothing was there before."""
+    alpha, beta = lab.node("alpha"), lab.node("beta")
+    for node in (alpha, beta):
+        shutil.rmtree(node.data_dir)
+        node.config.write_text('[node]\nlisten = ["0.0.0.0:7100", "[::]:7100"]\n', encoding="utf-8")
+    keys = {node: node.peernet("id").strip() for node in (alpha, beta)}
+    alpha.peernet("trust", "add", keys[beta])
+    beta.peernet("trust", "add", keys[alpha], "--label", "kitchen")
+    peer = f'{{ key = "{keys[alpha]}", address = "{alpha.host.ipv4}:7100" }}'
+    beta.config.write_text(f"[discovery.manual]\npeers = [{peer}]\n", encoding="utf-8")
+    beta.peernet("check")
+    with alpha.start() as a, beta.start() as b:
+        a.wait("peer_connected", key=keys[beta], label="")
+        b.wait("peer_connected", key=keys[alpha], label="kitchen")
 
 
 def test_who_is_trusted_by_nobody_is_never_connected(lab: Laboratory) -> None:
