@@ -38,12 +38,13 @@ class TrustBook:
         """Trust a key no longer: its link, streams and dials end at once; blocks while the file is written.
 
         Raises:
-            ConfigurationError: the file is broken and stays as it is.
-            StorageError: the file cannot be changed; nothing has changed.
+            ConfigurationError: the file is broken and stays as it is; the key is trusted again after a
+                restart.
+            StorageError: the file cannot be changed; the same.
         """
+        self._peers.remove(key)
         if self._file is not None:
             self._file.remove(key)
-        self._peers.remove(key)
 
     def label(self, key: PeerKey) -> str:
         """What the key is called here; may be empty."""
