@@ -1,7 +1,7 @@
 """The policy: what is said about peers comes in, what to do about it comes out.
 
 Pure. The shell calls an input method with `now` (loop seconds), then carries out `take_effects()` and arms
-one timer for `next_deadline()`. All trusted peers' dials, links and retries are decided here.
+one timer for `next_deadline()`. What is decided about a single peer stands in pursuit.py.
 """
 
 from __future__ import annotations
@@ -16,122 +16,41 @@ from typing import Final
 import attrs
 
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot
-from peernet_core.agreement import (
-    Agreement,
-    Close,
-    ConnectionId,
-    Linked,
-    SendNo,
-    SendPing,
-    SendUp,
-    Unlinked,
-)
-from peernet_core.agreement import Effect as AgreementEffect
-from peernet_core.backoff import Backoff, TokenBucket
+from peernet_core.agreement import ConnectionId
 from peernet_core.candidates import AddressBook, may_dial
 from peernet_core.contract import Sighting
+from peernet_core.effects import (
+    CloseConnection,
+    Dial,
+    Effect,
+    Forget,
+    Publish,
+    RaiseSequence,
+    SendFrame,
+)
 from peernet_core.errors import MalformedRecordError
 from peernet_core.events import (
     Event,
     PeerConnected,
     PeerDisconnected,
     PeerDiscovered,
+    PeerLost,
     PeerState,
-    PeerUnreachable,
     UnreachableReason,
 )
-from peernet_core.frames import Bye, Frame, Hello, No, Open, Ping, Pong, RecordUpdate, Up
+from peernet_core.frames import Frame, Hello, RecordUpdate
 from peernet_core.keys import PeerKey
 from peernet_core.ledger import Candidate
 from peernet_core.policy import Decision, Policy
+from peernet_core.pursuit import Pursuit
 from peernet_core.records import Record
 from peernet_core.sightings import INBOUND_SOURCE, Sightings
 from peernet_core.trust import TrustList
 
-__all__ = [
-    "CancelDial",
-    "CloseConnection",
-    "Dial",
-    "Effect",
-    "ExtendDial",
-    "Forget",
-    "PeerView",
-    "Publish",
-    "RaiseSequence",
-    "Registry",
-    "SendFrame",
-]
+__all__ = ["PeerView", "Registry"]
 
-_STABLE_S: Final = 5.0
-"""A link that lived this long proves its address; one that died sooner counts as a failed dial."""
 _PLAUSIBLE_SEQUENCE: Final = 2**62
 """What a peer says that it holds of us may take us this far and no further: half of all numbers remain."""
-_MAX_REASONS: Final = 64
-_EVIDENCE_PER_S: Final = 0.1
-_EVIDENCE_BURST: Final = 5
-
-
-@attrs.frozen
-class Publish:
-    """Tell the application."""
-
-    event: Event
-
-
-@attrs.frozen
-class Dial:
-    """Race these candidates, best first, until one is authenticated."""
-
-    key: PeerKey
-    candidates: tuple[Candidate, ...]
-
-
-@attrs.frozen
-class ExtendDial:
-    """Add a candidate to the race that is on."""
-
-    key: PeerKey
-    candidate: Candidate
-
-
-@attrs.frozen
-class CancelDial:
-    """Stop the race; what it had open closes."""
-
-    key: PeerKey
-
-
-@attrs.frozen
-class SendFrame:
-    """Queue a frame."""
-
-    connection: ConnectionId
-    frame: Frame
-
-
-@attrs.frozen
-class CloseConnection:
-    """Close after what was queued has left."""
-
-    connection: ConnectionId
-    reason: str
-
-
-@attrs.frozen
-class Forget:
-    """A key is no longer trusted: end its streams and handshakes too."""
-
-    key: PeerKey
-
-
-@attrs.frozen
-class RaiseSequence:
-    """Somebody holds a higher sequence of ours than we do: go above it and announce again."""
-
-    above: int
-
-
-Effect = Publish | Dial | ExtendDial | CancelDial | SendFrame | CloseConnection | Forget | RaiseSequence
 
 
 @attrs.frozen
@@ -143,27 +62,6 @@ class PeerView:
     address: Address | None
     since: float
     addresses: tuple[Address, ...]
-
-
-@attrs.define(eq=False)
-class _Peer:
-    key: PeerKey
-    agreement: Agreement
-    backoff: Backoff
-    evidence: TokenBucket
-    since: float
-    state: PeerState = PeerState.UNSEEN
-    racing: set[tuple[IPAddress, int]] | None = None
-    retry_at: float | None = None
-    linked_at: float = 0.0
-    armed_for: float | None = None
-    reasons: dict[Address, UnreachableReason] = attrs.Factory(dict)
-
-
-@attrs.frozen
-class _Connection:
-    key: PeerKey
-    address: Address
 
 
 class Registry:
@@ -188,22 +86,23 @@ class Registry:
     ) -> None:
         self.me = me
         self.counts: Counter[str] = Counter()
-        self.sightings = Sightings(me=me, trust=trust, policy=policy, counts=self.counts)
+        self.sightings = Sightings(me=me, trust=trust, counts=self.counts)
         self.network = NetworkSnapshot()
         self.own_port = 0
         self.own_sequence = 0
         self._trust = trust
         self._policy = policy
-        self._random = random.Random(seed)
+        self._jitter = random.Random(seed)
         self._book = AddressBook()
-        self._peers: dict[PeerKey, _Peer] = {}
-        self._connections: dict[ConnectionId, _Connection] = {}
+        self._pursuits: dict[PeerKey, Pursuit] = {}
+        self._owners: dict[ConnectionId, Pursuit] = {}
         self._effects: list[Effect] = []
-        self._deadlines: list[tuple[float, int, _Peer]] = []
+        self._deadlines: list[tuple[float, int, Pursuit]] = []
+        self._armed: dict[PeerKey, float] = {}
         self._order = itertools.count()
         self._stopping = False
         for key in sorted(trust.keys()):
-            self._add(key, now=now)
+            self._begin(key, now=now)
 
     # What comes in from backends.
 
@@ -221,8 +120,9 @@ class Registry:
         report = self.sightings.record_received(source, data, ttl_s=ttl_s, renew=renew, heard=heard, now=now)
         self._heard(report.events, now=now)
         if report.renewed and report.sighting is not None:
-            peer = self._peers[report.sighting.key]
-            self._follow(peer, peer.agreement.suspect(now=now), now=now)
+            pursuit = self._pursuits[report.sighting.key]
+            pursuit.suspect(now=now)
+            self._settle(pursuit, now=now)
         self._raise_sequence(self.sightings.own_sequence)
         return report.sighting
 
@@ -258,19 +158,18 @@ class Registry:
 
     def trusted(self, key: PeerKey, *, now: float) -> None:
         """A key was added to the trust list: what was heard of it as a stranger counts from now on."""
-        if key == self.me or key in self._peers:
+        if key == self.me or key in self._pursuits:
             return
-        self._add(key, now=now)
+        self._begin(key, now=now)
         self._heard(self.sightings.trusted(key, now=now), now=now)
 
     def untrusted(self, key: PeerKey, *, now: float) -> None:
         """A key was removed from the trust list: its link, streams and dials end at once."""
-        peer = self._peers.get(key)
-        if peer is None:
+        pursuit = self._pursuits.pop(key, None)
+        if pursuit is None:
             return
-        self._cancel(peer)
-        del self._peers[key]
-        self._follow(peer, peer.agreement.reset("untrusted"), now=now)
+        pursuit.end("untrusted", farewell=False, now=now)
+        self._settle(pursuit, now=now)
         self._effects.append(Forget(key))
         self.sightings.untrusted(key, now=now)
         self._book.forget(key)
@@ -278,153 +177,167 @@ class Registry:
     def network_changed(self, snapshot: NetworkSnapshot, *, now: float) -> None:
         """Our interfaces or addresses changed: links are questioned, and what was out of reach is tried."""
         self.network = snapshot
-        for peer in list(self._peers.values()):
-            self._follow(peer, peer.agreement.suspect(now=now), now=now)
-            self._evidence(peer, now=now)
+        for pursuit in list(self._pursuits.values()):
+            pursuit.suspect(now=now)
+            pursuit.discovered(None, now=now)
+            self._settle(pursuit, now=now)
 
     # What comes in from dials and connections.
 
     def dial_failed(self, key: PeerKey, address: Address, reason: UnreachableReason, *, now: float) -> None:
         """One candidate of a race failed."""
         self.counts[f"dial_failed_{reason}"] += 1
-        self._book.failed(key, address, reason, now=now)
-        peer = self._peers.get(key)
-        if peer is None or peer.reasons.get(address) == reason:
-            return
-        if len(peer.reasons) >= _MAX_REASONS:
-            peer.reasons.clear()
-        peer.reasons[address] = reason
-        self._effects.append(Publish(PeerUnreachable(key, address, reason)))
+        pursuit = self._pursuits.get(key)
+        if pursuit is not None:
+            self._book.failed(key, address, reason, now=now)
+            pursuit.dial_failed(address, reason)
 
     def race_lost(self, key: PeerKey, *, now: float) -> None:
         """Every candidate of a race failed."""
-        peer = self._peers.get(key)
-        if peer is None or peer.racing is None:
-            return
-        peer.racing = None
-        self._retry_later(peer, now=now)
+        pursuit = self._pursuits.get(key)
+        if pursuit is not None:
+            pursuit.race_lost(now=now)
+            self._settle(pursuit, now=now)
 
     def race_won(
         self, key: PeerKey, connection: ConnectionId, address: Address, hello: Hello, *, now: float
     ) -> None:
         """We dialed and read the peer's HELLO: open the connection if it is wanted."""
-        peer = self._peers.get(key)
-        if peer is None:
-            self._effects.append(CloseConnection(connection, "untrusted"))
+        pursuit = self._welcome(key, connection)
+        if pursuit is None:
             return
-        peer.racing = None
-        peer.reasons.clear()
         self._book.succeeded(key, address, now=now)
-        if self._stopping or not peer.agreement.wants_open(hello.boot_id):
-            self._effects.append(CloseConnection(connection, "not needed"))
-            self._consider(peer, now=now)
-            return
-        self._effects.append(SendFrame(connection, Open()))
-        self._opened(peer, connection, address, hello, now=now)
+        if pursuit.race_won(connection, hello.boot_id, now=now):
+            self._opened(pursuit, connection, address, hello, inbound=False, now=now)
+        self._settle(pursuit, now=now)
 
     def inbound_opened(
         self, key: PeerKey, connection: ConnectionId, remote: Address, hello: Hello, *, now: float
     ) -> None:
         """They dialed and sent OPEN; `remote` is their end of that connection, not where they listen."""
-        peer = self._peers.get(key)
-        if peer is None or self._stopping:
-            reason = "untrusted" if peer is None else "stopping"
-            self._effects.append(CloseConnection(connection, reason))
-            return
-        self._opened(peer, connection, remote, hello, inbound=True, now=now)
+        pursuit = self._welcome(key, connection)
+        if pursuit is not None:
+            self._opened(pursuit, connection, remote, hello, inbound=True, now=now)
+            self._settle(pursuit, now=now)
 
     def frame_received(self, connection: ConnectionId, frame: Frame, *, now: float) -> None:
         """A frame after OPEN arrived."""
-        known = self._connections.get(connection)
-        peer = None if known is None else self._peers.get(known.key)
-        if known is None or peer is None:
+        pursuit = self._owners.get(connection)
+        if pursuit is None or connection not in pursuit.connections:
             return
-        match frame:
-            case Up():
-                self._follow(peer, peer.agreement.up_received(connection), now=now)
-            case No():
-                self._follow(peer, peer.agreement.no_received(connection, now=now), now=now)
-            case Ping(nonce=nonce):
-                self._effects.append(SendFrame(connection, Pong(nonce)))
-            case Pong():
-                self._follow(peer, peer.agreement.pong_received(connection), now=now)
-            case RecordUpdate(record=record):
-                self._adopt(known, connection, record, now=now)
-            case Bye(reason=reason):
-                self._effects.append(CloseConnection(connection, f"bye: {reason}"))
-                self.connection_closed(connection, reason, now=now)
-            case _:  # a frame out of its place; DIALBACK is the shell's
-                self.counts["frames_ignored"] += 1
+        if isinstance(frame, RecordUpdate):
+            self._adopt(pursuit, connection, pursuit.connections[connection].ip, frame.record, now=now)
+        elif not pursuit.frame_received(connection, frame, now=now):
+            self.counts["frames_ignored"] += 1
+        self._settle(pursuit, now=now)
 
     def connection_closed(self, connection: ConnectionId, reason: str, *, now: float) -> None:
         """A connection that reached OPEN ended."""
-        known = self._connections.pop(connection, None)
-        peer = None if known is None else self._peers.get(known.key)
-        if peer is not None:
-            self._follow(peer, peer.agreement.closed(connection, reason), now=now)
+        pursuit = self._owners.pop(connection, None)
+        if pursuit is not None:
+            pursuit.closed(connection, reason, now=now)
+            self._settle(pursuit, now=now)
 
     # Time.
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` is due."""
-        due = [at for at in (self.sightings.next_deadline(),) if at is not None]
-        while self._deadlines:
-            at, _, peer = self._deadlines[0]
-            if peer.armed_for == at and self._peers.get(peer.key) is peer:
-                due.append(at)
-                break
+        while self._deadlines and not self._is_armed(*self._deadlines[0]):
             heapq.heappop(self._deadlines)
-        return min(due, default=None)
+        due = [self._deadlines[0][0]] if self._deadlines else []
+        lease_end = self.sightings.next_deadline()
+        return min(due if lease_end is None else [*due, lease_end], default=None)
 
     def handle_timer(self, *, now: float) -> None:
         """Act on every deadline that has passed."""
         self._heard(self.sightings.expire(now=now), now=now)
-        due: list[_Peer] = []
+        due: list[Pursuit] = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            at, _, peer = heapq.heappop(self._deadlines)
-            if peer.armed_for == at and self._peers.get(peer.key) is peer:
-                peer.armed_for = None
-                due.append(peer)
-        for peer in due:
-            self._follow(peer, peer.agreement.handle_timer(now=now), now=now)
+            entry = heapq.heappop(self._deadlines)
+            if self._is_armed(*entry):
+                del self._armed[entry[2].key]
+                due.append(entry[2])
+        for pursuit in due:
+            pursuit.handle_timer(now=now)
+            self._settle(pursuit, now=now)
 
     def take_effects(self) -> list[Effect]:
         """What to do now, in order; each is handed out once."""
-        effects, self._effects = self._effects, []
+        effects = self._effects.copy()
+        self._effects.clear()
+        for effect in effects:
+            match effect:
+                case Dial():
+                    self.counts["dials"] += 1
+                case Publish(event=PeerConnected()):
+                    self.counts["links"] += 1
+                case Publish(event=PeerDisconnected()):
+                    self.counts["links_lost"] += 1
+                case CloseConnection(connection=connection):
+                    self._owners.pop(connection, None)
         return effects
 
     # What the application asks.
 
     def view(self, key: PeerKey) -> PeerView | None:
         """One trusted peer, or None."""
-        peer = self._peers.get(key)
-        if peer is None:
+        pursuit = self._pursuits.get(key)
+        if pursuit is None:
             return None
         addresses = self._addresses(key)
-        link = peer.agreement.link
-        if link is not None and link in self._connections:
-            address: Address | None = self._connections[link].address
-        else:
-            address = addresses[0] if addresses else None
-        return PeerView(key, peer.state, address, peer.since, addresses)
-
-    def _addresses(self, key: PeerKey) -> tuple[Address, ...]:
-        """Every live address with every source that names it, the best place first."""
-        candidates = self.sightings.ledger.candidates(key)
-        places = [each.address.endpoint for each in self._book.ranked(key, candidates)]
-        by_place = sorted(candidates, key=lambda each: places.index(each.address.endpoint))
-        return tuple(dict.fromkeys(candidate.address for candidate in by_place))
+        first = addresses[0] if addresses else None
+        address = first if pursuit.link is None else pursuit.connections.get(pursuit.link, first)
+        state = pursuit.state(has_address=bool(addresses))
+        return PeerView(key, state, address, pursuit.since, addresses)
 
     def views(self) -> tuple[PeerView, ...]:
         """All trusted peers."""
-        return tuple(view for key in self._peers if (view := self.view(key)) is not None)
+        return tuple(view for key in self._pursuits if (view := self.view(key)) is not None)
 
     def link_of(self, key: PeerKey) -> ConnectionId | None:
         """The connection that is the link with this peer."""
-        peer = self._peers.get(key)
-        return None if peer is None else peer.agreement.link
+        pursuit = self._pursuits.get(key)
+        return None if pursuit is None else pursuit.link
 
-    def dialable(self, key: PeerKey, *, now: float) -> tuple[Candidate, ...]:
+    def routes(self, key: PeerKey, *, now: float) -> tuple[Address, ...]:
+        """Where to dial for a stream, best first: the far end of the link before everything else."""
+        pursuit = self._pursuits.get(key)
+        at_link = [] if pursuit is None or pursuit.link is None else [pursuit.connections[pursuit.link]]
+        others = [candidate.address for candidate in self._dialable(key, now=now)]
+        by_place: dict[tuple[IPAddress, int], Address] = {}
+        for address in (*at_link, *others):
+            by_place.setdefault(address.endpoint, address)
+        return tuple(by_place.values())
+
+    def announced(self, record: bytes) -> None:
+        """Our record changed: every peer at the other end of a link hears it."""
+        for pursuit in self._pursuits.values():
+            if pursuit.link is not None:
+                self._effects.append(SendFrame(pursuit.link, RecordUpdate(record)))
+
+    def stop(self, reason: str, *, now: float) -> None:
+        """Say goodbye to everyone; nothing is dialed or accepted any more."""
+        self._stopping = True
+        for pursuit in list(self._pursuits.values()):
+            pursuit.end(reason, farewell=True, now=now)
+            self._settle(pursuit, now=now)
+
+    # Inside.
+
+    def _begin(self, key: PeerKey, *, now: float) -> None:
+        if key != self.me:
+            self._pursuits[key] = Pursuit(
+                key,
+                decides=self.me < key,
+                candidates=lambda at: self._dialable(key, now=at),
+                next_release=lambda at: self._book.next_release(key, now=at),
+                label=lambda: self._trust.label(key),
+                effects=self._effects,
+                jitter=self._jitter,
+                now=now,
+            )
+
+    def _dialable(self, key: PeerKey, *, now: float) -> tuple[Candidate, ...]:
         """The candidates that may be dialed now, best first, at most 16."""
         allowed = [
             candidate
@@ -434,116 +347,63 @@ class Registry:
         ]
         return tuple(self._book.order(key, allowed, now=now))
 
-    def routes(self, key: PeerKey, *, now: float) -> tuple[Address, ...]:
-        """Where to dial for a stream, best first: the far end of the link before everything else."""
-        link = self.link_of(key)
-        at_link = (self._connections[link].address,) if link in self._connections else ()
-        others = (candidate.address for candidate in self.dialable(key, now=now))
-        return tuple({address.endpoint: address for address in reversed((*at_link, *others))}.values())[::-1]
-
-    def announced(self, record: bytes) -> None:
-        """Our record changed: every peer at the other end of a link hears it."""
-        for peer in self._peers.values():
-            if peer.agreement.link is not None:
-                self._effects.append(SendFrame(peer.agreement.link, RecordUpdate(record)))
-
-    def stop(self, reason: str, *, now: float) -> None:
-        """Say goodbye to everyone; nothing is dialed or accepted any more."""
-        self._stopping = True
-        for peer in list(self._peers.values()):
-            self._cancel(peer)
-            # Also where we wait for the verdict: the other end may call it a link already.
-            for connection in (peer.agreement.link, *peer.agreement.waiting):
-                if connection is not None:
-                    self._effects.append(SendFrame(connection, Bye(reason)))
-            self._follow(peer, peer.agreement.reset(reason), now=now)
-
-    # Inside.
-
-    def _add(self, key: PeerKey, *, now: float) -> None:
-        if key == self.me:
-            return
-        self._peers[key] = _Peer(
-            key,
-            Agreement(decides=self.me < key),
-            Backoff(self._random),
-            TokenBucket(_EVIDENCE_PER_S, _EVIDENCE_BURST),
-            since=now,
-        )
+    def _addresses(self, key: PeerKey) -> tuple[Address, ...]:
+        """Every live address with every source that names it, the best place first."""
+        candidates = self.sightings.ledger.candidates(key)
+        places = [each.address.endpoint for each in self._book.ranked(key, candidates)]
+        by_place = sorted(candidates, key=lambda each: places.index(each.address.endpoint))
+        return tuple(dict.fromkeys(candidate.address for candidate in by_place))
 
     def _heard(self, events: Iterable[Event], *, now: float) -> None:
         """Pass on what the ledger says, and act on each new address of a trusted peer."""
         for event in events:
             self._effects.append(Publish(event))
-            if isinstance(event, PeerDiscovered) and event.key in self._peers:
-                self._evidence(self._peers[event.key], now=now, address=event.address)
+            if not isinstance(event, PeerDiscovered | PeerLost):
+                continue
+            pursuit = self._pursuits[event.key]
+            if isinstance(event, PeerDiscovered):
+                pursuit.discovered(event.address, now=now)
+            self._settle(pursuit, now=now)
 
-    def _evidence(self, peer: _Peer, *, now: float, address: Address | None = None) -> None:
-        """Something new speaks for a dial: at once, unless that was said too often lately."""
-        if peer.retry_at is not None and peer.evidence.take(now=now):
-            peer.backoff.reset()
-            peer.retry_at = None
-        if peer.racing is None:
-            self._consider(peer, now=now)
-        elif address is not None and address.endpoint not in peer.racing:
-            for candidate in self.dialable(peer.key, now=now):
-                if candidate.address == address:
-                    peer.racing.add(address.endpoint)
-                    self._effects.append(ExtendDial(peer.key, candidate))
-        self._settle(peer, now=now)
-
-    def _consider(self, peer: _Peer, *, now: float) -> None:
-        """Dial if a link is missing, there is somebody to dial, and it is time."""
-        if self._stopping or self._peers.get(peer.key) is not peer:
-            return
-        if peer.racing is not None or not peer.agreement.may_dial():
-            return
-        if peer.retry_at is not None and now < peer.retry_at:
-            return
-        candidates = self.dialable(peer.key, now=now)
-        if not candidates:
-            peer.retry_at = self._book.next_release(peer.key, now=now)
-            return
-        peer.retry_at = None
-        peer.racing = {candidate.address.endpoint for candidate in candidates}
-        self.counts["dials"] += 1
-        self._effects.append(Dial(peer.key, candidates))
-
-    def _retry_later(self, peer: _Peer, *, now: float) -> None:
-        peer.retry_at = peer.backoff.failed(now=now)
-        self._settle(peer, now=now)
+    def _welcome(self, key: PeerKey, connection: ConnectionId) -> Pursuit | None:
+        """Whose connection it is, checked at the last moment; closes it if nobody's."""
+        pursuit = self._pursuits.get(key)
+        if pursuit is None or self._stopping:
+            reason = "untrusted" if pursuit is None else "stopping"
+            self._effects.append(CloseConnection(connection, reason))
+            return None
+        return pursuit
 
     def _opened(
         self,
-        peer: _Peer,
+        pursuit: Pursuit,
         connection: ConnectionId,
         address: Address,
         hello: Hello,
         *,
-        inbound: bool = False,
+        inbound: bool,
         now: float,
     ) -> None:
-        self._connections[connection] = known = _Connection(peer.key, address)
-        record = self._adopt(known, connection, hello.record, now=now)
+        record = self._adopt(pursuit, connection, address.ip, hello.record, now=now)
         if record is None:
             return
         if inbound:
-            listening = Address(address.ip, record.port, INBOUND_SOURCE)
-            self._connections[connection] = _Connection(peer.key, listening)
+            address = Address(address.ip, record.port, INBOUND_SOURCE)
         self._raise_sequence(hello.held)
-        self._follow(peer, peer.agreement.opened(connection, hello.boot_id, now=now), now=now)
+        self._owners[connection] = pursuit
+        pursuit.opened(connection, address, hello.boot_id, now=now)
 
     def _adopt(
-        self, known: _Connection, connection: ConnectionId, data: bytes, *, now: float
+        self, pursuit: Pursuit, connection: ConnectionId, ip: IPAddress, data: bytes, *, now: float
     ) -> Record | None:
         """Take the record that the peer itself sent; a wrong one ends the connection."""
         try:
-            heard = (known.address.ip, self._interface_to(known.address.ip))
-            record, events = self.sightings.over_link(known.key, data, heard, now=now)
+            heard = (ip, self._interface_to(ip))
+            record, events = self.sightings.over_link(pursuit.key, data, heard, now=now)
         except MalformedRecordError:
             self.counts["records_bad_over_link"] += 1
             self._effects.append(CloseConnection(connection, "bad record"))
-            self.connection_closed(connection, "bad record", now=now)
+            pursuit.closed(connection, "bad record", now=now)
             return None
         self._effects += [Publish(event) for event in events]
         return record
@@ -558,66 +418,15 @@ class Registry:
             self.own_sequence = held
             self._effects.append(RaiseSequence(held))
 
-    def _cancel(self, peer: _Peer) -> None:
-        if peer.racing is not None:
-            peer.racing = None
-            self._effects.append(CancelDial(peer.key))
+    def _settle(self, pursuit: Pursuit, *, now: float) -> None:
+        """After anything happened to a peer: note its state, and arm its timer."""
+        pursuit.note_state(has_address=bool(self.sightings.ledger.candidates(pursuit.key)), now=now)
+        at = None if pursuit.over else pursuit.next_deadline(now=now)
+        if at is None:
+            self._armed.pop(pursuit.key, None)
+        elif at != self._armed.get(pursuit.key):
+            self._armed[pursuit.key] = at
+            heapq.heappush(self._deadlines, (at, next(self._order), pursuit))
 
-    def _follow(self, peer: _Peer, effects: Iterable[AgreementEffect], *, now: float) -> None:
-        """Turn what the agreement wants into effects and events."""
-        for effect in effects:
-            match effect:
-                case SendUp(connection):
-                    self._effects.append(SendFrame(connection, Up()))
-                case SendNo(connection):
-                    self._effects.append(SendFrame(connection, No()))
-                case SendPing(connection):
-                    self._effects.append(SendFrame(connection, Ping(next(self._order))))
-                case Close(connection, reason):
-                    self._connections.pop(connection, None)
-                    self._effects.append(CloseConnection(connection, reason))
-                case Linked(connection, moved):
-                    self._linked(peer, connection, moved=moved, now=now)
-                case Unlinked(reason):
-                    self._unlinked(peer, reason, now=now)
-        self._consider(peer, now=now)
-        self._settle(peer, now=now)
-
-    def _linked(self, peer: _Peer, connection: ConnectionId, *, moved: bool, now: float) -> None:
-        self._cancel(peer)
-        peer.retry_at = None
-        peer.linked_at = now
-        peer.reasons.clear()
-        self.counts["links"] += not moved
-        if not moved:
-            address = self._connections[connection].address
-            self._effects.append(Publish(PeerConnected(peer.key, address, self._trust.label(peer.key))))
-
-    def _unlinked(self, peer: _Peer, reason: str, *, now: float) -> None:
-        self.counts["links_lost"] += 1
-        self._effects.append(Publish(PeerDisconnected(peer.key, reason)))
-        if now - peer.linked_at >= _STABLE_S:
-            peer.backoff.reset()
-            peer.retry_at = None
-        else:
-            peer.retry_at = peer.backoff.failed(now=now)
-
-    def _settle(self, peer: _Peer, *, now: float) -> None:
-        """Note the peer's state, and arm its timer."""
-        state = self._state(peer)
-        if state is not peer.state:
-            peer.state, peer.since = state, now
-        # A retry whose time has come, and that may not begin yet, begins when the agreement changes.
-        retry_at = peer.retry_at if peer.retry_at is not None and peer.retry_at > now else None
-        at = min((at for at in (peer.agreement.next_deadline(), retry_at) if at is not None), default=None)
-        if at != peer.armed_for:
-            peer.armed_for = at
-            if at is not None:
-                heapq.heappush(self._deadlines, (at, next(self._order), peer))
-
-    def _state(self, peer: _Peer) -> PeerState:
-        if peer.agreement.link is not None:
-            return PeerState.LINKED
-        if peer.racing is not None or peer.agreement.waiting:
-            return PeerState.DIALING
-        return PeerState.WAITING if self.sightings.ledger.candidates(peer.key) else PeerState.UNSEEN
+    def _is_armed(self, at: float, _: int, pursuit: Pursuit) -> bool:
+        return self._armed.get(pursuit.key) == at and self._pursuits.get(pursuit.key) is pursuit

@@ -19,7 +19,6 @@ from peernet_core.errors import BadSignatureError, MalformedRecordError
 from peernet_core.events import Event, PeerDropped
 from peernet_core.keys import PeerKey
 from peernet_core.ledger import Heard, Ledger
-from peernet_core.policy import Policy
 from peernet_core.records import Record, SignedRecord, decode_record
 from peernet_core.strangers import Strangers
 from peernet_core.trust import TrustList
@@ -56,21 +55,19 @@ class Sightings:
     Args:
         me: Our own key: what is said of it is dropped.
         trust: Who is trusted.
-        policy: What to do with a sighting.
         counts: Where drops are counted, by reason.
 
     Attributes:
         own_sequence: The highest sequence of ours in a verified record that somebody sent us; 0: none.
     """
 
-    def __init__(self, *, me: PeerKey, trust: TrustList, policy: Policy, counts: Counter[str]) -> None:
+    def __init__(self, *, me: PeerKey, trust: TrustList, counts: Counter[str]) -> None:
         numbers = count(1)
         self.ledger = Ledger(numbers)
         self.strangers = Strangers(numbers)
         self.own_sequence = 0
         self._me = me
         self._trust = trust
-        self._policy = policy
         self._counts = counts
         self._verifications = KeyedBuckets[tuple[str, PeerKey]](
             _VERIFICATIONS_PER_S, _VERIFICATIONS_PER_S, _MAX_BUCKETS

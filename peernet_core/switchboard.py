@@ -14,6 +14,17 @@ from peernet_core.acceptor import Arrival
 from peernet_core.addresses import Address
 from peernet_core.certificates import TlsContexts
 from peernet_core.dialer import Dialer
+from peernet_core.effects import (
+    CancelDial,
+    CloseConnection,
+    Dial,
+    Effect,
+    ExtendDial,
+    Forget,
+    Publish,
+    RaiseSequence,
+    SendFrame,
+)
 from peernet_core.errors import (
     MalformedFrameError,
     PeerUnreachableError,
@@ -23,18 +34,7 @@ from peernet_core.events import Event, UnreachableReason
 from peernet_core.frames import Hello, Open
 from peernet_core.keys import PeerKey
 from peernet_core.links import ConnectionEndedError, FramedConnection
-from peernet_core.registry import (
-    CancelDial,
-    CloseConnection,
-    Dial,
-    Effect,
-    ExtendDial,
-    Forget,
-    Publish,
-    RaiseSequence,
-    Registry,
-    SendFrame,
-)
+from peernet_core.registry import Registry
 from peernet_core.streams import Stream, StreamTable, await_status
 from peernet_core.transport import (
     LINK_PROTOCOL,

@@ -8,6 +8,17 @@ import attrs
 import pytest
 
 from peernet_core.addresses import Address, Interface, NetworkSnapshot
+from peernet_core.effects import (
+    CancelDial,
+    CloseConnection,
+    Dial,
+    Effect,
+    ExtendDial,
+    Forget,
+    Publish,
+    RaiseSequence,
+    SendFrame,
+)
 from peernet_core.events import (
     Event,
     PeerConnected,
@@ -22,18 +33,7 @@ from peernet_core.frames import Bye, Frame, Hello, No, Open, Ping, Pong, RecordU
 from peernet_core.keys import Identity, PeerKey
 from peernet_core.policy import Decision, TrustedOnly
 from peernet_core.records import Record, encode_record
-from peernet_core.registry import (
-    CancelDial,
-    CloseConnection,
-    Dial,
-    Effect,
-    ExtendDial,
-    Forget,
-    Publish,
-    RaiseSequence,
-    Registry,
-    SendFrame,
-)
+from peernet_core.registry import Registry
 from peernet_core.trust import TrustedPeer, TrustList
 
 IDENTITIES = sorted((Identity.generate() for _ in range(3)), key=lambda each: each.key)

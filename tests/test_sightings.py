@@ -13,7 +13,6 @@ from peernet_core.addresses import Address
 from peernet_core.errors import MalformedRecordError
 from peernet_core.events import PeerDiscovered, PeerDropped, PeerLost
 from peernet_core.keys import Identity
-from peernet_core.policy import TrustedOnly
 from peernet_core.records import Record, encode_record
 from peernet_core.sightings import Sightings
 from peernet_core.trust import TrustedPeer, TrustList
@@ -35,7 +34,7 @@ def counts() -> Counter[str]:
 
 @pytest.fixture
 def sightings(trust: TrustList, counts: Counter[str]) -> Sightings:
-    return Sightings(me=ME.key, trust=trust, policy=TrustedOnly(), counts=counts)
+    return Sightings(me=ME.key, trust=trust, counts=counts)
 
 
 def record_of(identity: Identity, sequence: int = 1, *ports: int) -> bytes:
@@ -89,7 +88,7 @@ def test_an_older_record_is_dropped_before_it_is_verified(sightings: Sightings, 
 def test_garbage_is_counted_and_dropped(data: bytes) -> None:
     """Whatever the bytes are, nothing is raised and there is no sighting."""
     counts = Counter[str]()
-    sightings = Sightings(me=ME.key, trust=TrustList(), policy=TrustedOnly(), counts=counts)
+    sightings = Sightings(me=ME.key, trust=TrustList(), counts=counts)
     report = sightings.record_received("lan", data, ttl_s=60, renew=True, heard=None, now=0.0)
     assert report.sighting is None
     assert counts["records_malformed"] == 1

@@ -1,0 +1,86 @@
+"""What the registry wants done; the switchboard carries it out, in order."""
+
+from __future__ import annotations
+
+import attrs
+
+from peernet_core.agreement import ConnectionId
+from peernet_core.events import Event
+from peernet_core.frames import Frame
+from peernet_core.keys import PeerKey
+from peernet_core.ledger import Candidate
+
+__all__ = [
+    "CancelDial",
+    "CloseConnection",
+    "Dial",
+    "Effect",
+    "ExtendDial",
+    "Forget",
+    "Publish",
+    "RaiseSequence",
+    "SendFrame",
+]
+
+
+@attrs.frozen
+class Publish:
+    """Tell the application."""
+
+    event: Event
+
+
+@attrs.frozen
+class Dial:
+    """Race these candidates, best first, until one is authenticated."""
+
+    key: PeerKey
+    candidates: tuple[Candidate, ...]
+
+
+@attrs.frozen
+class ExtendDial:
+    """Add a candidate to the race that is on."""
+
+    key: PeerKey
+    candidate: Candidate
+
+
+@attrs.frozen
+class CancelDial:
+    """Stop the race; what it had open closes."""
+
+    key: PeerKey
+
+
+@attrs.frozen
+class SendFrame:
+    """Queue a frame."""
+
+    connection: ConnectionId
+    frame: Frame
+
+
+@attrs.frozen
+class CloseConnection:
+    """Close after what was queued has left."""
+
+    connection: ConnectionId
+    reason: str
+
+
+@attrs.frozen
+class Forget:
+    """A key is no longer trusted: end its streams and handshakes too."""
+
+    key: PeerKey
+
+
+@attrs.frozen
+class RaiseSequence:
+    """Somebody holds a higher sequence of ours than we do: go above it and announce again."""
+
+    above: int
+
+
+Effect = Publish | Dial | ExtendDial | CancelDial | SendFrame | CloseConnection | Forget | RaiseSequence

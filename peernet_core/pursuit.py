@@ -1,0 +1,289 @@
+"""The pursuit of one trusted peer: when it is dialed, which connection is its link, when to try again.
+
+Pure. Its methods append to the effects that it was given; times are loop seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from peernet_core.addresses import Address, IPAddress
+from peernet_core.agreement import (
+    Agreement,
+    Close,
+    ConnectionId,
+    Linked,
+    SendNo,
+    SendPing,
+    SendUp,
+    Unlinked,
+)
+from peernet_core.agreement import Effect as Outcome
+from peernet_core.backoff import Backoff, TokenBucket
+from peernet_core.effects import (
+    CancelDial,
+    CloseConnection,
+    Dial,
+    Effect,
+    ExtendDial,
+    Publish,
+    SendFrame,
+)
+from peernet_core.events import (
+    PeerConnected,
+    PeerDisconnected,
+    PeerState,
+    PeerUnreachable,
+    UnreachableReason,
+)
+from peernet_core.frames import Bye, Frame, No, Open, Ping, Pong, Up
+from peernet_core.keys import PeerKey
+from peernet_core.ledger import Candidate
+
+__all__ = ["Pursuit"]
+
+_STABLE_S: Final = 5.0
+"""A link that lived this long proves its address; one that died sooner counts as a failed dial."""
+_EVIDENCE_PER_S: Final = 0.1
+_EVIDENCE_BURST: Final = 5
+_MAX_REASONS: Final = 64
+
+
+class Pursuit:
+    """Everything that is decided about one peer.
+
+    Args:
+        key: The peer.
+        decides: Whether our key is the smaller one.
+        candidates: Who may be dialed now, best first; asked with the time.
+        next_release: When the next address that is penalised may be dialed again; asked with the time.
+        label: What the peer is called now.
+        effects: Where what is to be done is appended.
+        jitter: For the waits between dials.
+        now: The time at which the pursuit begins.
+
+    Attributes:
+        since: When the state last changed.
+        connections: Those that reached OPEN, with where their other end listens.
+        over: Whether trust has ended; nothing is begun any more.
+    """
+
+    def __init__(
+        self,
+        key: PeerKey,
+        *,
+        decides: bool,
+        candidates: Callable[[float], Sequence[Candidate]],
+        next_release: Callable[[float], float | None],
+        label: Callable[[], str],
+        effects: list[Effect],
+        jitter: random.Random,
+        now: float,
+    ) -> None:
+        self.key = key
+        self.since = now
+        self.connections: dict[ConnectionId, Address] = {}
+        self.over = False
+        self._candidates = candidates
+        self._next_release = next_release
+        self._label = label
+        self._effects = effects
+        self._agreement = Agreement(decides=decides)
+        self._backoff = Backoff(jitter)
+        self._evidence = TokenBucket(_EVIDENCE_PER_S, _EVIDENCE_BURST)
+        self._pings: Iterator[int] = itertools.count(1)
+        self._state = PeerState.UNSEEN
+        self._racing: set[tuple[IPAddress, int]] | None = None
+        self._retry_at: float | None = None
+        self._linked_at = now
+        self._reasons: dict[Address, UnreachableReason] = {}
+
+    @property
+    def link(self) -> ConnectionId | None:
+        """The connection that is the link."""
+        return self._agreement.link
+
+    def state(self, *, has_address: bool) -> PeerState:
+        """What is being done about the peer."""
+        if self._agreement.link is not None:
+            return PeerState.LINKED
+        if self._racing is not None or self._agreement.waiting:
+            return PeerState.DIALING
+        return PeerState.WAITING if has_address else PeerState.UNSEEN
+
+    def next_deadline(self, *, now: float) -> float | None:
+        """When `handle_timer` is due; never in the past.
+
+        A retry whose time has come, and that may not begin yet, begins when the agreement changes.
+        """
+        retry_at = self._retry_at if self._retry_at is not None and self._retry_at > now else None
+        return min((at for at in (self._agreement.next_deadline(), retry_at) if at is not None), default=None)
+
+    def handle_timer(self, *, now: float) -> None:
+        """Act on the deadlines that have passed."""
+        self._follow(self._agreement.handle_timer(now=now), now=now)
+
+    # What speaks for a dial, or against the link.
+
+    def discovered(self, address: Address | None, *, now: float) -> None:
+        """Something new speaks for a dial: it begins at once, unless that was said too often lately.
+
+        Args:
+            address: The new address; None: our own network changed.
+            now: The time.
+        """
+        if self._retry_at is not None and self._evidence.take(now=now):
+            self._backoff.reset()
+            self._retry_at = None
+        if self._racing is None:
+            self._consider(now=now)
+        elif address is not None and address.endpoint not in self._racing:
+            for candidate in self._candidates(now):
+                if candidate.address == address:
+                    self._racing.add(address.endpoint)
+                    self._effects.append(ExtendDial(self.key, candidate))
+
+    def suspect(self, *, now: float) -> None:
+        """Something speaks against the link: it is asked whether it is alive."""
+        self._follow(self._agreement.suspect(now=now), now=now)
+
+    # How dials end.
+
+    def dial_failed(self, address: Address, reason: UnreachableReason) -> None:
+        """One candidate failed; told once per change of reason."""
+        if self._reasons.get(address) == reason:
+            return
+        if len(self._reasons) >= _MAX_REASONS:
+            self._reasons.clear()
+        self._reasons[address] = reason
+        self._effects.append(Publish(PeerUnreachable(self.key, address, reason)))
+
+    def race_lost(self, *, now: float) -> None:
+        """Every candidate failed."""
+        if self._racing is not None:
+            self._racing = None
+            self._retry_at = self._backoff.failed(now=now)
+
+    def race_won(self, connection: ConnectionId, boot_id: bytes, *, now: float) -> bool:
+        """A dial was authenticated; returns whether it is opened, and closes it if not."""
+        self._racing = None
+        self._reasons.clear()
+        if self._agreement.wants_open(boot_id):
+            self._effects.append(SendFrame(connection, Open()))
+            return True
+        self._effects.append(CloseConnection(connection, "not needed"))
+        self._consider(now=now)
+        return False
+
+    # What happens on connections that reached OPEN.
+
+    def opened(self, connection: ConnectionId, address: Address, boot_id: bytes, *, now: float) -> None:
+        """A connection reached OPEN, sent by us or by them."""
+        self.connections[connection] = address
+        self._follow(self._agreement.opened(connection, boot_id, now=now), now=now)
+
+    def frame_received(self, connection: ConnectionId, frame: Frame, *, now: float) -> bool:
+        """Act on a frame of the agreement; returns whether it was one."""
+        match frame:
+            case Up():
+                self._follow(self._agreement.up_received(connection), now=now)
+            case No():
+                self._follow(self._agreement.no_received(connection, now=now), now=now)
+            case Ping(nonce=nonce):
+                self._effects.append(SendFrame(connection, Pong(nonce)))
+            case Pong():
+                self._follow(self._agreement.pong_received(connection), now=now)
+            case Bye(reason=reason):
+                self._effects.append(CloseConnection(connection, f"bye: {reason}"))
+                self.closed(connection, reason, now=now)
+            case _:
+                return False
+        return True
+
+    def closed(self, connection: ConnectionId, reason: str, *, now: float) -> None:
+        """A connection ended."""
+        self.connections.pop(connection, None)
+        self._follow(self._agreement.closed(connection, reason), now=now)
+
+    def end(self, reason: str, *, farewell: bool, now: float) -> None:
+        """Trust has ended, or the node stops: nothing of this peer stays, and nothing new begins.
+
+        Args:
+            reason: For events and for the peer.
+            farewell: Whether to say it to the peer.
+            now: The time.
+        """
+        self.over = True
+        self._cancel()
+        # Also where we wait for the verdict: the other end may call it a link already.
+        for connection in (self._agreement.link, *self._agreement.waiting) if farewell else ():
+            if connection is not None:
+                self._effects.append(SendFrame(connection, Bye(reason)))
+        self._follow(self._agreement.reset(reason), now=now)
+
+    def note_state(self, *, has_address: bool, now: float) -> PeerState:
+        """The state, having noted when it changed."""
+        state = self.state(has_address=has_address)
+        if state is not self._state:
+            self._state, self.since = state, now
+        return state
+
+    # Inside.
+
+    def _consider(self, *, now: float) -> None:
+        """Dial if a link is missing, there is somebody to dial, and it is time."""
+        if self.over or self._racing is not None or not self._agreement.may_dial():
+            return
+        if self._retry_at is not None and now < self._retry_at:
+            return
+        candidates = tuple(self._candidates(now))
+        if not candidates:
+            self._retry_at = self._next_release(now)
+            return
+        self._retry_at = None
+        self._racing = {candidate.address.endpoint for candidate in candidates}
+        self._effects.append(Dial(self.key, candidates))
+
+    def _cancel(self) -> None:
+        if self._racing is not None:
+            self._racing = None
+            self._effects.append(CancelDial(self.key))
+
+    def _follow(self, outcomes: Iterable[Outcome], *, now: float) -> None:
+        """Turn what the agreement wants into effects and events."""
+        for outcome in outcomes:
+            match outcome:
+                case SendUp(connection):
+                    self._effects.append(SendFrame(connection, Up()))
+                case SendNo(connection):
+                    self._effects.append(SendFrame(connection, No()))
+                case SendPing(connection):
+                    self._effects.append(SendFrame(connection, Ping(next(self._pings))))
+                case Close(connection, reason):
+                    self.connections.pop(connection, None)
+                    self._effects.append(CloseConnection(connection, reason))
+                case Linked(connection, moved):
+                    self._linked(connection, moved=moved, now=now)
+                case Unlinked(reason):
+                    self._unlinked(reason, now=now)
+        self._consider(now=now)
+
+    def _linked(self, connection: ConnectionId, *, moved: bool, now: float) -> None:
+        self._cancel()
+        self._retry_at = None
+        self._linked_at = now
+        self._reasons.clear()
+        if not moved:
+            connected = PeerConnected(self.key, self.connections[connection], self._label())
+            self._effects.append(Publish(connected))
+
+    def _unlinked(self, reason: str, *, now: float) -> None:
+        self._effects.append(Publish(PeerDisconnected(self.key, reason)))
+        if now - self._linked_at >= _STABLE_S:
+            self._backoff.reset()
+            self._retry_at = None
+        else:
+            self._retry_at = self._backoff.failed(now=now)
