@@ -211,6 +211,18 @@ async def test_a_protocol_that_the_peer_does_not_have_is_told_apart(listener: Li
     assert open_sockets() == before
 
 
+async def test_a_server_that_names_another_protocol_is_not_believed(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL's client takes any name from a server, offered or not; a stream must not become a link."""
+    context = ALICES.client(BOB.key, LINK_PROTOCOL)
+    monkeypatch.setattr(TlsContexts, "client", lambda *_: context)
+    near, far = await meet(listener, protocol="chat/1")
+    assert isinstance(near, NoSuchProtocolError)
+    assert isinstance(far, Connection)
+    await far.aclose()
+
+
 async def test_a_name_that_alpn_cannot_carry_is_the_caller_s_mistake(listener: Listener) -> None:
     """It is no reason for calling the peer unreachable, and leaves no socket open."""
     with pytest.raises(ValueError, match="protocol's name"):
