@@ -28,7 +28,7 @@ VALUES: Final = (
 )
 PURE: Final = (
     "deadlines statements source_view ledger strangers candidates backoff policy sightings frames agreement"
-    " registry reports admission contract_check"
+    " effects pursuit registry reports admission contract_check"
 )
 SHELL: Final = (
     "storage network certificates transport links dialer acceptor streams entrypoints containment threads"
