@@ -105,6 +105,17 @@ def test_buckets_that_are_full_again_are_forgotten() -> None:
     assert len(buckets) == 1
 
 
+def test_a_busy_key_keeps_no_other_from_being_forgotten() -> None:
+    """Whoever was asked for least recently is looked at first."""
+    buckets: KeyedBuckets[str] = KeyedBuckets(20.0, 20, 2)
+    for _ in range(20):
+        buckets.take("busy", now=0.0)
+    buckets.take("gone", now=0.1)
+    buckets.take("busy", now=0.9)
+    buckets.take("new", now=1.2)
+    assert set(buckets._buckets) == {"busy", "new"}
+
+
 def test_a_flood_of_keys_is_bounded_and_takes_nothing_from_those_known() -> None:
     """Newcomers share one bucket while the table is full; those in it keep theirs, empty ones too."""
     buckets: KeyedBuckets[int] = KeyedBuckets(20.0, 20, 50)

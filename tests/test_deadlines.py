@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +20,16 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS)
-def test_like_a_dictionary(steps: list[tuple[str, int, float | None]]) -> None:
+@pytest.mark.parametrize("slack", [0, 64])
+@given(steps=STEPS)
+def test_like_a_dictionary(slack: int, steps: list[tuple[str, int, float | None]]) -> None:
     """`next` is the least end, `pop_due` takes out what is due in its order, once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("peernet_core.deadlines._SLACK", slack)
+        compare(steps)
+
+
+def compare(steps: list[tuple[str, int, float | None]]) -> None:
     deadlines, model = Deadlines(), dict[int, float]()
     for what, item, at in steps:
         if what == "due":
@@ -38,6 +46,18 @@ def test_like_a_dictionary(steps: list[tuple[str, int, float | None]]) -> None:
             model.pop(item, None)
         assert deadlines.next() == min(model.values(), default=None)
         assert len(deadlines) == len(model)
+
+
+def test_clearing_away_keeps_what_was_refreshed() -> None:
+    """Its entry in the heap is older than its end."""
+    deadlines = Deadlines()
+    deadlines.set(0, 5.0)
+    deadlines.set(0, 9.0)
+    for item in range(1, 200):
+        deadlines.set(item, 7.0)
+        deadlines.discard(item)
+    assert len(deadlines._heap) < 100
+    assert deadlines.next() == 9.0
 
 
 def test_refreshes_leave_the_heap_alone() -> None:

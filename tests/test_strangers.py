@@ -237,6 +237,16 @@ def test_a_flood_from_one_source_pushes_out_its_own(strangers: Strangers) -> Non
     assert strangers.find_prefix(str(OTHER)) == [OTHER]
 
 
+def test_who_comes_after_the_flood_finds_room(strangers: Strangers) -> None:
+    """The source that fills the table gives way to the others, not they to each other."""
+    for number in range(MAX_STRANGERS):
+        hint(strangers, key=numbered_key(number))
+    for number in range(5):
+        hint(strangers, key=numbered_key(number), source="bluetooth")
+    sources = [each.source for each in strangers.listing()]
+    assert (sources.count("lan"), sources.count("bluetooth")) == (MAX_STRANGERS - 5, 5)
+
+
 def test_configured_statements_are_never_evicted(strangers: Strangers) -> None:
     """Neither by others nor by each other: the operator wrote them down."""
     for last in range(1, 41):
