@@ -43,6 +43,8 @@ class BackendInstance:
         cls = type(plugin)
         if isinstance(plugin, type):
             return failed(self._backend, f"it is the class {plugin.__name__} and no instance of it")
+        if plugin is None:
+            return failed(self._backend, "nothing was made")
         if (cls.__eq__, cls.__hash__) != (object.__eq__, object.__hash__):
             # pluggy tells plugins apart by ==
             return failed(self._backend, f"{cls.__name__} needs @attrs.define(eq=False)")

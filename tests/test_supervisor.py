@@ -794,7 +794,7 @@ class Forward(Scripted):
         (Blocking, "start is no coroutine function; write async def start"),
         (Misspelt, "it does not fit the contract: PluginValidationError: unknown hook 'anounce_self'"),
         (Demanding, "it does not fit the contract: PluginValidationError: Plugin 'lan'"),
-        (lambda: None, "it has no start"),
+        (lambda: None, "nothing was made"),
     ],
 )
 async def test_what_is_no_backend_fails_alone(desk: Desk, make: Callable[[], object], told: str) -> None:
