@@ -9,6 +9,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Collection, Iterator, Mapping
+from types import FunctionType
 from typing import Final
 
 import attrs
@@ -130,6 +131,8 @@ def _check_other(cls: type, name: str) -> Iterator[str]:
     if name.startswith("__"):
         return
     member = inspect.getattr_static(cls, name, None)
+    if not isinstance(member, FunctionType | staticmethod | classmethod):
+        return  # pluggy takes nothing else for a hook, and 1.6 would run a descriptor to find out
     options = _plugins.parse_hookimpl_opts(cls, name)
     if options is not None:
         yield from _check_decorator(name, options)

@@ -17,7 +17,6 @@ from peernet_core.listen_address import ListenAddress
 __all__ = ["closest", "hint_for", "join_words", "one_line", "quote", "show_default", "show_value"]
 
 _MAX_SHOWN: Final = 80
-_MAX_GUESSED: Final = 64
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -92,8 +91,6 @@ def one_line(error: BaseException, *, named: bool | None = None) -> str:
 
 def closest(name: str, possible: Iterable[str]) -> str | None:
     """The name that was most probably meant, if one is close enough."""
-    if len(name) > _MAX_GUESSED:  # the comparison takes quadratic time
-        return None
     spellings = {_spelling(each): each for each in possible}
     found = difflib.get_close_matches(_spelling(name), spellings, n=1)
     return spellings[found[0]] if found else None

@@ -18,6 +18,13 @@ from peernet_core.keys import PeerKey
 mark: Any = hookimpl
 
 
+class Touchy:
+    """Something that must not be looked at on the class."""
+
+    def __get__(self, instance: object, owner: type) -> object:
+        raise AssertionError("looked at during the check")
+
+
 @attrs.define(eq=False)
 class Minimal:
     """The smallest backend."""
@@ -33,6 +40,7 @@ class Complete(DiscoverySpec):
     path: str = ""
     poll_s: float = 1.0
     refresh_s: ClassVar[float] = 60
+    touchy: ClassVar[Touchy] = Touchy()
     _context: Context | None = attrs.field(default=None, init=False)
 
     @hookimpl
@@ -165,6 +173,7 @@ def impl(function: Any, **options: bool | str) -> Any:
         ({"stop": impl(_stop, hookwrapper=True)}, "@hookimpl(hookwrapper=…) on stop is not supported"),
         ({"stop": impl(_stop, specname="resolve")}, "@hookimpl(specname=…) on stop is not supported"),
         ({"anounce_self": impl(_stop)}, '"anounce_self" is no hook; did you mean "announce_self"?'),
+        ({"stopp": staticmethod(impl(_stop))}, '"stopp" is no hook; did you mean "stop"?'),
         ({"_stopp": impl(_stop)}, '"_stopp" is no hook; did you mean "stop"?'),
         (
             {"discover": impl(_stop)},

@@ -146,7 +146,7 @@ def test_a_distribution_that_is_found_twice_counts_once(install: Install, scan: 
     install(
         "peernet_mdns", "0.2.0", "mdns = peernet_mdns:Discovery", folder="src", info="peernet_mdns.egg-info"
     )
-    assert [each.version for each in scan(folders=("", "src", "")).installed] == ["0.3.0"]
+    assert [each.version for each in scan(folders=("", "", "src")).installed] == ["0.3.0"]
 
 
 def test_damaged_metadata_of_others_hides_no_backend(

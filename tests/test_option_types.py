@@ -200,6 +200,21 @@ def test_inherited_options_resolve_where_they_were_written() -> None:
     assert check_options(attrs.define(eq=False, slots=False)(child)) == ()
 
 
+@attrs.define
+class Enclosing:
+    @attrs.define
+    class Inner:
+        name: str
+
+    inner: list[Inner]
+
+
+def test_a_class_inside_of_the_class_resolves() -> None:
+    """An annotation sees the names of the class body."""
+    assert check_options(Enclosing) == ()
+    assert [option.type for option in options_of(Enclosing)] == [list[Enclosing.Inner]]
+
+
 def test_nested_classes_are_checked_once_each() -> None:
     """Their mistakes count as well, and a class that contains itself ends."""
 
