@@ -118,7 +118,7 @@ def test_it_is_drawn_when_peers_change() -> None:
 
 
 def test_a_terminal_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever shows and logs never waits; closing gives up after its time."""
+    """Whoever shows and logs never waits, what waits is bounded, and closing gives up after its time."""
     monkeypatch.setattr(live_table, "_CLOSE_S", 0.01)
     hanging, release = threading.Event(), threading.Event()
 
@@ -128,7 +128,8 @@ def test_a_terminal_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
             release.wait(30)
             return super().write(text)
 
-    table = LiveTable(console(Held()))
+    file = Held()
+    table = LiveTable(console(file))
     table.show("kitchen", PEERS)
     assert hanging.wait(30)
     for number in range(2000):
@@ -136,6 +137,8 @@ def test_a_terminal_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
         table.show("kitchen", PEERS)
     table.close()
     release.set()
+    table._thread.join(30)
+    assert file.getvalue().count("line ") <= 500
 
 
 def test_a_terminal_that_is_gone_ends_the_drawing() -> None:

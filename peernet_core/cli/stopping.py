@@ -29,13 +29,14 @@ class Stopping:
     def __init__(self, force: Callable[[], object]) -> None:
         self._force = force
         self._asked = anyio.Event()
-        self._starting: anyio.CancelScope | None = None
+        self._starting: asyncio.Task[object] | None = None
 
     def ask(self) -> None:
-        """Ask to stop; what is still starting is cancelled."""
+        """Ask to stop; what is still starting is cancelled, once."""
         self._asked.set()
-        if self._starting is not None:
-            self._starting.cancel()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
 
     async def wait(self) -> None:
         """Wait until somebody asks; a start counts as done now."""
@@ -45,10 +46,20 @@ class Stopping:
     @contextmanager
     def cancelling_start(self) -> Iterator[None]:
         """Cancel what is inside when somebody asks before `wait` is called."""
-        with anyio.CancelScope() as self._starting:
-            if self._asked.is_set():
-                self._starting.cancel()
+        task = asyncio.current_task()
+        assert task is not None
+        if self._asked.is_set():
+            task.cancel()
+        else:
+            self._starting = task
+        try:
             yield
+        except asyncio.CancelledError:
+            # Not an anyio scope: what cleans up may wait, because a task is cancelled only once.
+            if not self._asked.is_set() or task.uncancel():
+                raise
+        finally:
+            self._starting = None
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
