@@ -45,9 +45,13 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-CHUNK_BYTES: Final = (
-    16384  # a TLS record's payload; OpenSSL's buffers never shrink again, so none is let grow
-)
+# What passes OpenSSL's buffers at once stays allocated there while the connection lives, and a third more.
+# Small reads cost a sixth of the throughput, small writes two thirds. So everything is read in small
+# pieces, and links, of which there are many and whose frames are small, also write in small pieces. An end
+# takes 21 kB idle; after 256 kB each way 36 kB for a link, and 51 kB for a stream (measured over 200,
+# without the dialer's contexts).
+CHUNK_BYTES: Final = 16384  # a TLS record's payload
+SMALL_CHUNK_BYTES: Final = 4096
 _GOODBYE_S: Final = 1.0
 _DIAL_TIMEOUT_S: Final = 5.0
 
@@ -145,11 +149,12 @@ class Connection:
             anyio.BrokenResourceError: the connection ended.
             anyio.ClosedResourceError: we closed it.
         """
-        for start in range(0, len(data), CHUNK_BYTES):
+        size = SMALL_CHUNK_BYTES if self.protocol == LINK_PROTOCOL else CHUNK_BYTES
+        for start in range(0, len(data), size):
             if self._closing:
                 raise anyio.ClosedResourceError
             try:
-                await self.stream.send(data[start : start + CHUNK_BYTES])
+                await self.stream.send(data[start : start + size])
             except OSError as error:
                 raise anyio.BrokenResourceError from error
 
@@ -424,22 +429,26 @@ async def _close(stream: AnyByteStream) -> None:
 
 @attrs.define(eq=False)
 class _Transport(ByteStream):
-    """Reads small pieces: what TLSStream asks for at once stays allocated in OpenSSL's buffer."""
+    """Hands what was received to TLSStream in small pieces; it asks for 64 KiB at once."""
 
-    inner: ByteStream
+    _inner: ByteStream
+    _rest: bytes = b""
 
-    async def receive(self, max_bytes: int = CHUNK_BYTES) -> bytes:
-        return await self.inner.receive(min(max_bytes, CHUNK_BYTES))
+    async def receive(self, max_bytes: int = SMALL_CHUNK_BYTES) -> bytes:
+        size = min(max_bytes, SMALL_CHUNK_BYTES)
+        data = self._rest or await self._inner.receive(CHUNK_BYTES)
+        self._rest = data[size:]
+        return data[:size]
 
     async def send(self, item: bytes) -> None:
-        await self.inner.send(item)
+        await self._inner.send(item)
 
     async def send_eof(self) -> None:
-        await self.inner.send_eof()
+        await self._inner.send_eof()
 
     async def aclose(self) -> None:
-        await self.inner.aclose()
+        await self._inner.aclose()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self.inner.extra_attributes
+        return self._inner.extra_attributes
