@@ -16,6 +16,7 @@ import attrs
 
 __all__ = [
     "HOLD_S",
+    "MAX_WAITING",
     "PROBE_S",
     "SUSPICION_S",
     "VERDICT_S",
@@ -38,6 +39,8 @@ HOLD_S: Final = 5.0
 """After a NO without a link: how long to wait for the UP that should come."""
 VERDICT_S: Final = 5.0
 """How long the other end may take from OPEN to its verdict."""
+MAX_WAITING: Final = 8
+"""Connections at OPEN without a verdict; an honest peer has one or two."""
 
 ConnectionId = int
 
@@ -122,6 +125,8 @@ class Agreement:
 
     def opened(self, connection: ConnectionId, boot_id: bytes, *, now: float) -> list[Effect]:
         """A connection reached OPEN, sent by us or by them."""
+        if len(self._waiting) >= MAX_WAITING:
+            return [Close(connection, "too many connections wait for a verdict")]
         if not self.decides:
             self._waiting[connection] = boot_id
             self._verdict_due[connection] = now + VERDICT_S

@@ -122,13 +122,13 @@ class Engine:
         self._unsubscribe()
         self.registry.stop("stopped", now=self.clock())
         self.switchboard.apply()
-        self.acceptor.close()
         try:
             await asyncio.gather(self._stop_backends(), self.switchboard.aclose())
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self.acceptor.close()
 
     async def _stop_backends(self) -> None:
         """The last record has no addresses: it voids the others at once."""

@@ -151,20 +151,17 @@ class StreamTable:
         """Answer the dialer and run the handler; what that raises ends this stream and nothing else."""
         peer, protocol = connection.peer, connection.protocol
         handler = self._handlers.get(protocol)
-        status = Status.ACCEPTED
-        if handler is None:
-            status = Status.NO_SUCH_PROTOCOL
-        elif self._taken[peer] >= MAX_STREAMS_PER_PEER:
-            status = Status.TOO_MANY
-        await connection.send(bytes([status]))
-        established()
-        if handler is None or status is not Status.ACCEPTED:
-            await connection.aclose()
-            return
+        stream = self.adopt(connection)  # before anything is awaited: trust may end at any moment
         self._taken[peer] += 1
-        stream = self.adopt(connection)
         try:
-            await handler(stream)
+            if handler is None:
+                await stream.send(bytes([Status.NO_SUCH_PROTOCOL]))
+            elif self._taken[peer] > MAX_STREAMS_PER_PEER:
+                await stream.send(bytes([Status.TOO_MANY]))
+            else:
+                await stream.send(bytes([Status.ACCEPTED]))
+                established()
+                await handler(stream)
         except _ENDED:
             _LOG.debug("%s: a stream of %a ended under its handler", peer.short, protocol)
         except Exception:  # noqa: BLE001 - an application's handler may raise anything

@@ -16,6 +16,7 @@ import pytest
 
 from peernet_core.agreement import (
     HOLD_S,
+    MAX_WAITING,
     PROBE_S,
     SUSPICION_S,
     VERDICT_S,
@@ -345,6 +346,16 @@ class TestOneEnd:
         assert not agreement.may_dial()
         assert agreement.handle_timer(now=VERDICT_S) == [Close(1, "no verdict in time")]
         assert agreement.may_dial()
+
+    @pytest.mark.parametrize("decides", [True, False])
+    def test_a_peer_that_opens_without_end_is_stopped(self, decides: bool) -> None:
+        """A few may wait for the verdict; the next is closed, and the link stays."""
+        agreement = Agreement(decides=decides)
+        for connection in range(MAX_WAITING + decides):
+            assert not any(isinstance(e, Close) for e in agreement.opened(connection, b"boot", now=0.0))
+        assert agreement.opened(99, b"boot", now=0.0) == [
+            Close(99, "too many connections wait for a verdict")
+        ]
 
     @pytest.mark.parametrize("decides", [True, False])
     def test_suspicion_closes_a_link_that_does_not_answer(self, decides: bool) -> None:
