@@ -322,6 +322,18 @@ def test_a_closed_pipe_ends_it(place: Place) -> None:
         assert b"Traceback" not in process.stderr.read()
 
 
+def test_output_that_was_never_open(place: Place) -> None:
+    """With `>&- 2>&-` there is nowhere to write, and the node runs and stops all the same."""
+    command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *place.command("run")]
+    with subprocess.Popen(command) as process:
+        try:
+            assert place.ask({"ask": "status"})["pid"] == process.pid
+            process.terminate()
+            assert process.wait(GUARD_S) == 0
+        finally:
+            process.kill()
+
+
 def test_a_stalled_reader_stalls_nothing(place: Place, other: Place) -> None:
     """With nobody reading the node links and answers; what was missed comes when the reader goes on."""
     place.trust(other.key)

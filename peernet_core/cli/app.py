@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -128,7 +129,11 @@ def invoke(arguments: Sequence[str]) -> int:
 
 
 def _print_anything() -> None:
-    """Let text that the terminal's character set lacks be escaped instead of ending the command."""
+    """Let no output be an error: not one that was closed (`>&-`), nor a character that a terminal lacks."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+            setattr(sys, name, nowhere)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

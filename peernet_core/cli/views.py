@@ -122,7 +122,7 @@ class TableView(View):
             tasks.cancel_scope.cancel()
 
     def note(self, line: str) -> None:
-        self._table.add_line(f"{_clock_time()} {line}")
+        self._table.add_line(f"{time.strftime('%H:%M:%S')} {line}")
 
     def close(self) -> None:
         self._table.close()
