@@ -11,7 +11,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, overload
 
 import attrs
 import pluggy
@@ -42,7 +42,10 @@ _F = TypeVar("_F", bound=Callable[..., object])
 class _Marker(Protocol):
     """A pluggy marker, typed so that a decorated hook keeps its signature."""
 
+    @overload
     def __call__(self, function: _F, /) -> _F: ...
+    @overload
+    def __call__(self, *, optionalhook: bool = False) -> Callable[[_F], _F]: ...
 
 
 hookspec: Final[_Marker] = pluggy.HookspecMarker(PROJECT)
