@@ -39,8 +39,14 @@ ENTRY_POINT_GROUP: Final = "peernet.discovery"
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
-class _Marker(Protocol):
-    """A pluggy marker, typed so that a decorated hook keeps its signature."""
+class _SpecMarker(Protocol):
+    """Typed so that a decorated hook keeps its signature."""
+
+    def __call__(self, function: _F, /) -> _F: ...
+
+
+class _ImplMarker(Protocol):
+    """The same, with the one option that the contract permits."""
 
     @overload
     def __call__(self, function: _F, /) -> _F: ...
@@ -48,8 +54,8 @@ class _Marker(Protocol):
     def __call__(self, *, optionalhook: bool = False) -> Callable[[_F], _F]: ...
 
 
-hookspec: Final[_Marker] = pluggy.HookspecMarker(PROJECT)
-hookimpl: Final[_Marker] = pluggy.HookimplMarker(PROJECT)
+hookspec: Final[_SpecMarker] = pluggy.HookspecMarker(PROJECT)
+hookimpl: Final[_ImplMarker] = pluggy.HookimplMarker(PROJECT)
 
 
 @attrs.frozen
@@ -57,7 +63,7 @@ class Announcement:
     """All that a backend may make public about us; core decides what that is.
 
     Attributes:
-        port: Where we accept links, 1–65535.
+        port: Where we accept links, 1 to 65535.
         addresses: Our addresses, best first; never loopback or link-local.
         record: Our signed record, opaque, at most 230 bytes.
         alias: 26 characters of lower-case base32 for media that need a name.
@@ -160,7 +166,7 @@ class Context(ABC):
         Args:
             key: The key.
             ip: IPv6 link-local ones with their zone.
-            port: 1–65535.
+            port: 1 to 65535.
             ttl_s: The lease in seconds; None: until `peer_lost`.
             configured: The operator's own word: any address may be dialed.
 
