@@ -66,6 +66,7 @@ _KEEPALIVE: Final = (
     ("TCP_USER_TIMEOUT", 13_000),
 )
 
+_UNEXPECTED_EOF: Final = "UNEXPECTED_EOF_WHILE_READING"  # older Pythons (3.11.2) make no SSLEOFError of it
 _MAX_INTERFACE_INDEX: Final = 2**32 - 1
 _REFUSED: Final = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE})
 _ENDED: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
@@ -408,6 +409,8 @@ def _dial_error(error: Exception) -> DialError:
 def _system_error(error: BaseException) -> OSError | None:
     """What the system or OpenSSL said; None where the other end has just closed."""
     said = error.__cause__ if isinstance(error, anyio.BrokenResourceError) else error
+    if isinstance(said, ssl.SSLError) and getattr(said, "reason", None) == _UNEXPECTED_EOF:
+        return None
     return said if isinstance(said, OSError) and not isinstance(said, ssl.SSLEOFError) else None
 
 

@@ -407,6 +407,19 @@ async def test_a_peer_that_says_why_it_does_not_trust_us_is_understood(listener:
         await near.aclose()
 
 
+def unnamed_eof() -> ssl.SSLError:
+    """What Python 3.11.2 makes of an unexpected end, instead of an SSLEOFError."""
+    error = ssl.SSLError(ssl.SSL_ERROR_SSL, "[SSL: UNEXPECTED_EOF_WHILE_READING]")
+    error.reason = "UNEXPECTED_EOF_WHILE_READING"
+    return error
+
+
+def test_an_unexpected_end_is_known_in_either_form() -> None:
+    """It is an end and no word in another protocol, whichever class Python gives it."""
+    for cause in (unnamed_eof(), ssl.SSLEOFError()):
+        assert transport._dial_error(broken_by(cause)).reason is UnreachableReason.REFUSED
+
+
 def broken_by(cause: OSError) -> anyio.BrokenResourceError:
     error = anyio.BrokenResourceError()
     error.__cause__ = cause
