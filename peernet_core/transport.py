@@ -286,7 +286,7 @@ def reason_of(error: BaseException) -> UnreachableReason:
     if isinstance(error, anyio.ClosedResourceError):
         return UnreachableReason.TIMEOUT  # we gave it up
     cause = _system_error(error)
-    if isinstance(error, anyio.EndOfStream | anyio.BrokenResourceError) and cause is None:
+    if isinstance(error, anyio.EndOfStream | anyio.BrokenResourceError | OSError) and cause is None:
         return UnreachableReason.THEY_DO_NOT_TRUST_US
     if isinstance(cause, ssl.SSLError) or (cause is not None and cause.errno in _REFUSED):
         return UnreachableReason.THEY_DO_NOT_TRUST_US

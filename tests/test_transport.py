@@ -435,6 +435,8 @@ def broken_by(cause: OSError) -> anyio.BrokenResourceError:
         (broken_by(ssl.SSLEOFError()), UnreachableReason.THEY_DO_NOT_TRUST_US),
         (broken_by(TimeoutError(errno.ETIMEDOUT, "")), UnreachableReason.TIMEOUT),
         (broken_by(OSError(errno.EHOSTUNREACH, "")), UnreachableReason.TIMEOUT),
+        (ssl.SSLEOFError(), UnreachableReason.THEY_DO_NOT_TRUST_US),
+        (ConnectionResetError(errno.ECONNRESET, ""), UnreachableReason.THEY_DO_NOT_TRUST_US),
         (TimeoutError(), UnreachableReason.TIMEOUT),
         (anyio.ClosedResourceError(), UnreachableReason.TIMEOUT),
         (MalformedFrameError("no frame"), UnreachableReason.PROTOCOL),
