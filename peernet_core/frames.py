@@ -16,6 +16,7 @@ from peernet_core.errors import MalformedFrameError
 __all__ = [
     "BOOT_ID_SIZE",
     "MAX_FRAME_SIZE",
+    "MAX_PROTOCOL_BYTES",
     "MAX_REASON_BYTES",
     "TOKEN_SIZE",
     "Bye",
@@ -38,6 +39,7 @@ MAX_FRAME_SIZE: Final = 4096
 BOOT_ID_SIZE: Final = 16
 TOKEN_SIZE: Final = 16
 MAX_REASON_BYTES: Final = 120
+MAX_PROTOCOL_BYTES: Final = 255
 _LENGTH_SIZE: Final = 2
 _MAX_U64: Final = 2**64 - 1
 _MAX_DEPTH: Final = 8
@@ -161,8 +163,10 @@ def decode_frame(body: bytes) -> Frame | Unknown:
         raise MalformedFrameError(f"not CBOR within bounds: {error}") from error
     if not deterministic:
         raise MalformedFrameError("not deterministic CBOR")
-    if not isinstance(fields, dict) or not all(type(name) is int for name in fields):
-        raise MalformedFrameError("not a map with integer keys")
+    if not isinstance(fields, dict) or not all(type(name) is int and name >= 0 for name in fields):
+        raise MalformedFrameError("not a map with unsigned integer keys")
+    if any(isinstance(value, dict) for value in fields.values()):
+        raise MalformedFrameError("a map in a map")  # cbor2 would not hold it to one order of keys
     number = _field(fields, 0, _as_u64)
     build = _BUILDERS.get(number)
     return Unknown(number) if build is None else build(fields)
@@ -237,10 +241,13 @@ def _of_size(size: int) -> Callable[[object], bytes]:
     return convert
 
 
-def _as_text(value: object) -> str:
-    if type(value) is not str or len(value.encode()) > MAX_REASON_BYTES:
-        raise ValueError(f"not a text of at most {MAX_REASON_BYTES} bytes")
-    return value
+def _text_of(most: int) -> Callable[[object], str]:
+    def convert(value: object) -> str:
+        if type(value) is not str or len(value.encode()) > most:
+            raise ValueError(f"not a text of at most {most} bytes")
+        return value
+
+    return convert
 
 
 _BUILDERS: Final[Mapping[int, Callable[[dict[int, object]], Frame]]] = {
@@ -251,8 +258,8 @@ _BUILDERS: Final[Mapping[int, Callable[[dict[int, object]], Frame]]] = {
     5: lambda f: Ping(_field(f, 1, _as_u64)),
     6: lambda f: Pong(_field(f, 1, _as_u64)),
     7: lambda f: RecordUpdate(_field(f, 1, _as_bytes)),
-    8: lambda f: Dialback(_field(f, 1, _of_size(TOKEN_SIZE)), _field(f, 2, _as_text)),
-    9: lambda f: Bye(_field(f, 1, _as_text)),
+    8: lambda f: Dialback(_field(f, 1, _of_size(TOKEN_SIZE)), _field(f, 2, _text_of(MAX_PROTOCOL_BYTES))),
+    9: lambda f: Bye(_field(f, 1, _text_of(MAX_REASON_BYTES))),
 }
 _NUMBERS: Final[Mapping[type, int]] = {
     Hello: 1,

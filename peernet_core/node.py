@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+import anyio
+
 from peernet_core.addresses import Address
 from peernet_core.config import Config
 from peernet_core.engine import Engine
@@ -127,7 +129,8 @@ class Node:
         await running.start(self._backends)
 
     async def _stop(self) -> None:
-        await self._closing.aclose()
+        with anyio.CancelScope(shield=True):  # a goodbye that is cut short is none
+            await self._closing.aclose()
         self._running = None
         for waiting in self._waiters.values():
             for each in waiting:

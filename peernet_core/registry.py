@@ -410,8 +410,10 @@ class Registry:
 
     def _interface_to(self, ip: IPAddress) -> str:
         """The name of the interface on whose link this address is; empty when it is further away."""
-        on_link = (each.name for each in self.network.interfaces if NetworkSnapshot((each,)).is_on_link(ip))
-        return next(on_link, "")
+        for interface in self.network.interfaces:
+            if interface.is_loopback if ip.is_loopback else NetworkSnapshot((interface,)).is_on_link(ip):
+                return interface.name
+        return ""
 
     def _raise_sequence(self, held: int) -> None:
         if self.own_sequence < held <= _PLAUSIBLE_SEQUENCE:

@@ -76,6 +76,8 @@ def test_any_bytes_decode_or_are_refused_with_the_one_error(body: bytes) -> None
         ({0: 9, 1: "x" * 121}, "field 1"),
         ({0: 8, 1: b"short", 2: "chat/1"}, "5 bytes, not 16"),
         ({"0": 5}, "integer keys"),
+        ({0: 5, -1: 5}, "unsigned integer keys"),
+        ({0: 5, 1: 5, 9: {1: 2}}, "a map in a map"),
         ([0, 5], "not a map"),
     ],
 )

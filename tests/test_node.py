@@ -311,6 +311,24 @@ async def test_a_clean_stop_is_seen_as_such() -> None:
         assert seen[-1] == PeerDisconnected(b.key, "stopped")
 
 
+async def test_a_cancelled_node_still_says_goodbye() -> None:
+    """However its block is left: the peer hears it, and so do its own readers."""
+    a, b = Identity.generate(), Identity.generate()
+    async with make_node(a, b) as node, node.events() as events:
+        other = make_node(b, a)
+        async with other.events() as others:
+            with anyio.CancelScope() as scope:
+                async with other:
+                    introduce(node, other)
+                    await until(events, is_connected)
+                    await until(others, is_connected)
+                    scope.cancel()
+                    await anyio.sleep_forever()
+            await until(others, lambda event: isinstance(event, NodeStopped))
+        seen = await until(events, lambda event: isinstance(event, PeerDisconnected))
+        assert seen[-1] == PeerDisconnected(b.key, "stopped")
+
+
 async def test_a_peer_that_restarts_is_linked_again() -> None:
     """At its new port, as soon as that is reported."""
     a, b = Identity.generate(), Identity.generate()
