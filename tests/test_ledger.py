@@ -198,6 +198,12 @@ def test_a_stop_record_ends_all_that_was_signed(bench: Bench) -> None:
     assert bench.record(record(3, A), "lan")[1] == discovered(A)
 
 
+def test_a_stop_record_needs_no_higher_sequence(bench: Bench) -> None:
+    """It contradicts what was signed with the same one, and stopping is the last thing that a peer does."""
+    bench.record(record(2, A))
+    assert bench.record(record(2))[1] == lost("lan")
+
+
 def test_a_stop_record_of_somebody_unknown(bench: Bench) -> None:
     """Nothing is lost that was not there; the sequence is kept."""
     assert bench.record(record(2))[1] == []

@@ -27,6 +27,7 @@ from peernet_core.records import Record, SignedRecord
 
 T = TypeVar("T")
 Place = tuple[str, int]
+KeyAndSource = tuple[PeerKey, str]
 
 KEYS = [PeerKey(bytes([each]) * 32) for each in (3, 4)]
 SOURCES = ["lan", "folder", "known"]
@@ -180,6 +181,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.sightings: list[tuple[Sighting, int]] = []
         self.forgotten: list[tuple[tuple[Statement, ...], list[Lease]]] = []
         self.next_number = 0
+        self.records: list[tuple[KeyAndSource, int, list[Place]]] = []
 
     def lease(self, **what: object) -> Lease:
         self.next_number += 1
@@ -213,6 +215,7 @@ class LedgerMachine(RuleBasedStateMachine):
         sender: str,
         via_link: bool,
     ) -> None:
+        self.records.append(((key, source), sequence, places))
         addresses = tuple(Address(ip_address(ip), port) for ip, port in places)
         record = Record(key, sequence, PORTS[0], addresses)
         data = repr(record).encode()
@@ -243,6 +246,12 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         assert Counter(events) == expected
         self.check_sighting(sighting, number)
+
+    @precondition(lambda self: self.records)
+    @rule(data=st.data(), ttl_s=TTLS, renew=st.booleans(), sender=st.sampled_from(list(SENDERS)))
+    def see_record_again(self, data: st.DataObject, ttl_s: float, renew: bool, sender: str) -> None:
+        (key, source), sequence, places = data.draw(st.sampled_from(self.records[-10:]))
+        self.see_record(key, source, sequence, places, ttl_s, renew, sender, via_link=False)
 
     def see_hint(self, key: PeerKey, source: str, place: Place, ttl_s: float, *, configured: bool) -> None:
         kind = Kind.CONFIGURED if configured else Kind.KNOWN if source == "known" else Kind.HINT
