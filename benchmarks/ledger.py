@@ -16,8 +16,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from peernet_core.addresses import Address
+from peernet_core.decisions.ledger import Ledger
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Ledger
 from peernet_core.records import Record, SignedRecord
 
 ROUNDS = 11

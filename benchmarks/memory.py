@@ -38,7 +38,7 @@ from peernet_core import (
     hookimpl,
 )
 from peernet_core.addresses import parse_ip
-from peernet_core.listen_address import ListenAddress
+from peernet_core.configuration.listen_address import ListenAddress
 
 LOOPBACK = parse_ip("127.0.0.1")
 CONFIG = Config(listen=(ListenAddress(LOOPBACK, 0),))

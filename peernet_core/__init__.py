@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from peernet_core.addresses import Address, Interface, NetworkSnapshot
-    from peernet_core.config import Config
+    from peernet_core.configuration.config import Config
+    from peernet_core.configuration.entrypoints import Backend
+    from peernet_core.configuration.options import Secret
     from peernet_core.contract import (
         Announcement,
         Context,
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
         ThreadContext,
         hookimpl,
     )
-    from peernet_core.entrypoints import Backend
     from peernet_core.errors import (
         BackendError,
         ConfigurationError,
@@ -53,10 +54,9 @@ if TYPE_CHECKING:
         UnreachableReason,
     )
     from peernet_core.keys import Identity, PeerKey
+    from peernet_core.links.streams import Stream
     from peernet_core.node import Node
-    from peernet_core.options import Secret
     from peernet_core.policy import Decision, Policy, TrustedOnly
-    from peernet_core.streams import Stream
     from peernet_core.trust import TrustedPeer, TrustList
 
 __version__ = "0.1.0"
@@ -114,12 +114,12 @@ __all__ = [
 
 _MODULES = {
     "addresses": "Address Interface NetworkSnapshot",
-    "config": "Config",
+    "configuration.config": "Config",
     "contract": "Announcement Context DiscoverySpec NetworkMonitor Sighting ThreadContext hookimpl",
-    "entrypoints": "Backend",
+    "configuration.entrypoints": "Backend",
     "errors": (
-        "BackendError ConfigurationError MalformedAddressError MalformedKeyError NodeClosedError PeerNetError "
-        "PeerNotTrustedError PeerUnreachableError ProtocolRefusedError StorageError"
+        "BackendError ConfigurationError MalformedAddressError MalformedKeyError NodeClosedError "
+        "PeerNetError PeerNotTrustedError PeerUnreachableError ProtocolRefusedError StorageError"
     ),
     "events": (
         "BackendFailed BackendStarted Event Lagged NodeStarted NodeStopped PeerConnected PeerDisconnected "
@@ -127,9 +127,9 @@ _MODULES = {
     ),
     "keys": "Identity PeerKey",
     "node": "Node",
-    "options": "Secret",
+    "configuration.options": "Secret",
     "policy": "Decision Policy TrustedOnly",
-    "streams": "Stream",
+    "links.streams": "Stream",
     "trust": "TrustList TrustedPeer",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

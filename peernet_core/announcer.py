@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot
-from peernet_core.config import ListenAddress
+from peernet_core.configuration.config import ListenAddress
 from peernet_core.contract import Announcement
 from peernet_core.keys import Identity
 from peernet_core.records import Record, encode_record, fit_record

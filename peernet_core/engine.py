@@ -9,25 +9,25 @@ import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from peernet_core.acceptor import Acceptor, bind
 from peernet_core.addresses import Address, IPAddress
 from peernet_core.announcer import Announcer
-from peernet_core.certificates import TlsContexts
-from peernet_core.config import Config
-from peernet_core.contexts import HostContext
+from peernet_core.backends.contexts import HostContext
+from peernet_core.backends.supervisor import Supervisor
+from peernet_core.configuration.config import Config
+from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement, Sighting
-from peernet_core.entrypoints import Backend
+from peernet_core.decisions.frames import BOOT_ID_SIZE, Hello
+from peernet_core.decisions.registry import Registry
 from peernet_core.errors import BackendError, StorageError
 from peernet_core.events import Event, NodeStarted
-from peernet_core.frames import BOOT_ID_SIZE, Hello
 from peernet_core.home import Home
 from peernet_core.keys import PeerKey
+from peernet_core.links.acceptor import Acceptor, bind
+from peernet_core.links.certificates import TlsContexts
+from peernet_core.links.streams import StreamTable
+from peernet_core.links.switchboard import Switchboard
 from peernet_core.network import PolledNetwork
 from peernet_core.policy import Policy
-from peernet_core.registry import Registry
-from peernet_core.streams import StreamTable
-from peernet_core.supervisor import Supervisor
-from peernet_core.switchboard import Switchboard
 
 __all__ = ["Engine"]
 

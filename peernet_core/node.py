@@ -15,18 +15,18 @@ from typing import Self, TypeVar
 import anyio
 
 from peernet_core.addresses import Address
-from peernet_core.config import Config
+from peernet_core.configuration.config import Config
+from peernet_core.configuration.entrypoints import Backend, load_configuration
+from peernet_core.decisions.registry import PeerView
+from peernet_core.decisions.strangers import Stranger
 from peernet_core.engine import Engine
-from peernet_core.entrypoints import Backend, load_configuration
 from peernet_core.errors import NodeClosedError, PeerNotTrustedError, PeerUnreachableError
 from peernet_core.events import Event, NodeStopped, PeerConnected, PeerStatus, Snapshot
 from peernet_core.home import Home
 from peernet_core.keys import Identity, PeerKey
+from peernet_core.links.streams import OWN_PROTOCOLS, RESERVED_PREFIX, Handler, Stream, StreamTable
 from peernet_core.policy import Policy, TrustedOnly
-from peernet_core.registry import PeerView
 from peernet_core.storage.data_directory import default_data_dir
-from peernet_core.strangers import Stranger
-from peernet_core.streams import OWN_PROTOCOLS, RESERVED_PREFIX, Handler, Stream, StreamTable
 from peernet_core.subscriptions import Subscriptions
 from peernet_core.trust import TrustedPeer, TrustList
 from peernet_core.trust_book import TrustBook

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager, closing
 import anyio
 import pytest
 
-from peernet_core.acceptor import Acceptor, Arrival, BindError, bind
 from peernet_core.addresses import parse_ip
-from peernet_core.admission import MAX_UNAUTHENTICATED
-from peernet_core.listen_address import ListenAddress
+from peernet_core.configuration.listen_address import ListenAddress
+from peernet_core.decisions.admission import MAX_UNAUTHENTICATED
+from peernet_core.links.acceptor import Acceptor, Arrival, BindError, bind
 
 V4 = ListenAddress(parse_ip("127.0.0.1"), 0)
 V6 = ListenAddress(parse_ip("::1"), 0)

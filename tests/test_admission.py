@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peernet_core.admission import GRACE_S, MAX_UNAUTHENTICATED, SCARCE_S, Admission, source_of
+from peernet_core.decisions.admission import GRACE_S, MAX_UNAUTHENTICATED, SCARCE_S, Admission, source_of
 
 FLOOD = ip_address("10.0.0.66")
 OTHER = ip_address("10.0.0.7")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from peernet_core.agreement import (
+from peernet_core.decisions.agreement import (
     HOLD_S,
     MAX_WAITING,
     PROBE_S,

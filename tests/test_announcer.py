@@ -8,8 +8,8 @@ import pytest
 
 from peernet_core.addresses import Address, Interface, NetworkSnapshot, parse_ip
 from peernet_core.announcer import Announcer
+from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.keys import Identity
-from peernet_core.listen_address import ListenAddress
 from peernet_core.records import MAX_RECORD_SIZE, decode_record
 from peernet_core.storage.sequence_file import MemorySequence
 

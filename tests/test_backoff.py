@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peernet_core.backoff import FIRST_S, LONGEST_S, Backoff, KeyedBuckets, TokenBucket
+from peernet_core.decisions.backoff import FIRST_S, LONGEST_S, Backoff, KeyedBuckets, TokenBucket
 
 
 class Highest(Random):

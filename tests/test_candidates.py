@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peernet_core.addresses import Address, Interface, NetworkSnapshot, parse_ip
-from peernet_core.candidates import (
+from peernet_core.decisions.candidates import (
     MAX_CANDIDATES,
     MAX_NOTES,
     AddressBook,
     RaceSchedule,
     may_dial,
 )
+from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Candidate, Kind
 
 KEY = PeerKey(bytes([3]) * 32)
 OTHER = PeerKey(bytes([4]) * 32)

@@ -24,8 +24,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peernet_core import certificates
-from peernet_core.certificates import (
+from peernet_core.errors import PeerNotTrustedError
+from peernet_core.keys import Identity, PeerKey
+from peernet_core.links import certificates
+from peernet_core.links.certificates import (
     LINK_PROTOCOL,
     Leaf,
     TlsContexts,
@@ -34,8 +36,6 @@ from peernet_core.certificates import (
     authenticated_key,
     issue_leaf,
 )
-from peernet_core.errors import PeerNotTrustedError
-from peernet_core.keys import Identity, PeerKey
 
 ALICE, BOB, CAROL, DAVE = (Identity.generate() for _ in range(4))
 BOBS_LEAF = issue_leaf(BOB).certificate

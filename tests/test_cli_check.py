@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from peernet_core.cli.app import invoke
-from peernet_core.entrypoints import BackendIndex, InstalledBackend
+from peernet_core.configuration.entrypoints import BackendIndex, InstalledBackend
 from peernet_core.keys import Identity
 
 KEY = Identity.generate().key

@@ -16,7 +16,7 @@ from peernet_core.cli.hosting import _run_and_show
 from peernet_core.cli.logs import logging_to
 from peernet_core.cli.stopping import Stopping
 from peernet_core.cli.views import View, _labels_of
-from peernet_core.config import Config, ListenAddress
+from peernet_core.configuration.config import Config, ListenAddress
 from peernet_core.errors import DataDirectoryInUseError, NodeClosedError
 from peernet_core.events import Event, NodeStarted, NodeStopped, Snapshot
 from peernet_core.keys import Identity

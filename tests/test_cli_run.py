@@ -291,7 +291,7 @@ def test_without_a_backend_it_only_waits(place: Place) -> None:
 def test_without_configuration_and_mdns_it_says_what_to_install(tmp_path: Path) -> None:
     """One line, status 2."""
     code = """\
-from peernet_core.entrypoints import BackendIndex
+from peernet_core.configuration.entrypoints import BackendIndex
 BackendIndex.scan = BackendIndex
 from peernet_core.cli import main
 main()

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peernet_core.addresses import Address
-from peernet_core.config import (
+from peernet_core.configuration.config import (
     RESERVED_KEYS,
     RESERVED_SOURCES,
     Config,

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from peernet_core.containment import GRACE_S, ContainedTask, Ending, Outcome, describe, outlast
+from peernet_core.backends.containment import GRACE_S, ContainedTask, Ending, Outcome, describe, outlast
 
 ANYTHING = [
     ValueError("x"),

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot
-from peernet_core.contexts import HostContext
+from peernet_core.backends.contexts import HostContext
+from peernet_core.backends.threads import Mailbox
 from peernet_core.contract import NetworkMonitor, Sighting, ThreadContext
 from peernet_core.errors import MalformedAddressError
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.threads import Mailbox
 
 OWN, PEER = (Identity.generate().key for _ in range(2))
 IP = IPv4Address("10.0.0.5")

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
+from peernet_core.configuration.contract_check import HOOKS, check_class
 from peernet_core.contract import Announcement, Context, DiscoverySpec, hookimpl
-from peernet_core.contract_check import HOOKS, check_class
 from peernet_core.keys import PeerKey
 
 # Much below is on purpose what a type checker would refuse.

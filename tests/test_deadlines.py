@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peernet_core.deadlines import Deadlines
+from peernet_core.decisions.deadlines import Deadlines
 
 ITEMS = st.integers(0, 5)
 TIMES = st.integers(0, 20).map(float)
@@ -25,7 +25,7 @@ STEPS = st.lists(
 def test_like_a_dictionary(slack: int, steps: list[tuple[str, int, float | None]]) -> None:
     """`next` is the least end, `pop_due` takes out what is due in its order, once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("peernet_core.deadlines._SLACK", slack)
+        patch.setattr("peernet_core.decisions.deadlines._SLACK", slack)
         compare(steps)
 
 

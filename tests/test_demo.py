@@ -18,7 +18,7 @@ from peernet_core.cli import demo
 from peernet_core.cli.app import invoke
 from peernet_core.cli.demo_node import DemoNode
 from peernet_core.cli.timeline import Step, Timeline
-from peernet_core.entrypoints import BackendIndex
+from peernet_core.configuration.entrypoints import BackendIndex
 from peernet_core.testing.node_process import GUARD_S
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")

@@ -11,13 +11,13 @@ import attrs
 import pytest
 
 from peernet_core.addresses import Address
-from peernet_core.dialer import Dialer
+from peernet_core.decisions.frames import Hello, Ping, encode_frame
+from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.events import UnreachableReason
-from peernet_core.frames import Hello, Ping, encode_frame
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.ledger import Candidate, Kind
-from peernet_core.links import FramedConnection
-from peernet_core.transport import Connection, DialError
+from peernet_core.links.dialer import Dialer
+from peernet_core.links.framed import FramedConnection
+from peernet_core.links.transport import Connection, DialError
 
 PEER = Identity.generate().key
 HELLO = Hello(b"record", b"b" * 16, 0)

@@ -19,9 +19,9 @@ import anyio
 import pytest
 
 from peernet_core.addresses import IPAddress, NetworkSnapshot
-from peernet_core.contexts import HostContext
+from peernet_core.backends.contexts import HostContext
+from peernet_core.configuration.entrypoints import check_class
 from peernet_core.contract import Announcement, DiscoverySpec, Sighting
-from peernet_core.entrypoints import check_class
 from peernet_core.keys import Identity, PeerKey
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from peernet_core.config import Config, SourceConfig, parse_config
-from peernet_core.entrypoints import BackendIndex, InstalledBackend, load_configuration
+from peernet_core.configuration.config import Config, SourceConfig, parse_config
+from peernet_core.configuration.entrypoints import BackendIndex, InstalledBackend, load_configuration
 from peernet_core.errors import ConfigurationError
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -559,7 +559,7 @@ def test_a_secret_is_read_anew_for_each_instance(
 ) -> None:
     """A restarted backend gets a new one; where it is gone, making says so."""
     secret = BACKEND.replace("interfaces: list[str] = attrs.field(factory=list)", "token: Secret").replace(
-        "import attrs", "import attrs\n    from peernet_core.options import Secret"
+        "import attrs", "import attrs\n    from peernet_core.configuration.options import Secret"
     )
     install("peernet-mdns", "0.3.0", "mdns = peernet_mdns:Discovery", peernet_mdns=secret)
     monkeypatch.setenv("PEERNET_TEST_TOKEN", "one")

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from peernet_core.errors import MalformedFrameError
-from peernet_core.frames import (
+from peernet_core.decisions.frames import (
     MAX_FRAME_SIZE,
     Bye,
     Dialback,
@@ -25,6 +24,7 @@ from peernet_core.frames import (
     decode_frame,
     encode_frame,
 )
+from peernet_core.errors import MalformedFrameError
 
 u64 = st.integers(0, 2**64 - 1)
 texts = st.text(st.characters(codec="utf-8"), max_size=30)

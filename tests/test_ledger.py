@@ -8,9 +8,9 @@ import pytest
 
 from peernet_core.addresses import Address, IPAddress, parse_ip
 from peernet_core.contract import Sighting
+from peernet_core.decisions.ledger import MAX_ADDRESSES, Heard, Kind, Ledger
 from peernet_core.events import Event, PeerDiscovered, PeerLost
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import MAX_ADDRESSES, Heard, Kind, Ledger
 from peernet_core.records import Record, SignedRecord
 
 KEY = PeerKey(bytes([3]) * 32)

@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from peernet_core.addresses import Address
 from peernet_core.contract import Sighting
+from peernet_core.decisions.ledger import Heard, Kind, Ledger, Statement
 from peernet_core.events import Event, PeerDiscovered, PeerLost
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Heard, Kind, Ledger, Statement
 from peernet_core.records import Record, SignedRecord
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peernet_core.configuration.listen_address import ListenAddress, check_together
 from peernet_core.errors import MalformedAddressError
-from peernet_core.listen_address import ListenAddress, check_together
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ from peernet_core import (
     hookimpl,
 )
 from peernet_core.addresses import parse_ip
+from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.errors import DataDirectoryInUseError
-from peernet_core.listen_address import ListenAddress
 
 GUARD_S = 60.0
 LOOPBACK = parse_ip("127.0.0.1")
@@ -220,7 +220,7 @@ async def test_a_handler_that_raises_ends_its_stream_only(caplog: pytest.LogCapt
 
 async def test_a_peer_may_have_64_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is refused, and taken when another has ended."""
-    monkeypatch.setattr("peernet_core.streams.MAX_STREAMS_PER_PEER", 3)
+    monkeypatch.setattr("peernet_core.links.streams.MAX_STREAMS_PER_PEER", 3)
     async with linked_pair() as (one, other):
 
         @other.protocol("hold/1")

@@ -27,7 +27,7 @@ from peernet_core import (
     hookimpl,
 )
 from peernet_core.addresses import parse_ip
-from peernet_core.listen_address import ListenAddress
+from peernet_core.configuration.listen_address import ListenAddress
 
 GUARD_S: Final = 120.0
 LOOPBACK = parse_ip("127.0.0.1")

@@ -14,8 +14,7 @@ import attrs
 import pytest
 
 from peernet_core.addresses import Address
-from peernet_core.keys import PeerKey
-from peernet_core.option_types import (
+from peernet_core.configuration.option_types import (
     OptionField,
     Secret,
     UnsupportedTypeError,
@@ -25,6 +24,7 @@ from peernet_core.option_types import (
     plain_type,
     words_for,
 )
+from peernet_core.keys import PeerKey
 
 if TYPE_CHECKING:
     from decimal import Decimal  # noqa: TC004  # the mistake that the tests are about

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peernet_core.addresses import Address
+from peernet_core.configuration.listen_address import ListenAddress
+from peernet_core.configuration.options import Secret, sole_cause, structure_options
 from peernet_core.errors import ConfigurationError
 from peernet_core.keys import PeerKey
-from peernet_core.listen_address import ListenAddress
-from peernet_core.options import Secret, sole_cause, structure_options
 
 WHERE = "peernet.toml [discovery.lan]"
 BASE = Path("/etc/peernet")
@@ -436,7 +436,7 @@ def test_a_secret_that_cannot_be_had_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: object, message: str
 ) -> None:
     """Each way to have no secret has its message; none shows what was written in place of one."""
-    monkeypatch.setattr("peernet_core.wording._MAX_SHOWN", 1000)
+    monkeypatch.setattr("peernet_core.configuration.wording._MAX_SHOWN", 1000)
     monkeypatch.setenv("PEERNET_EMPTY", "")
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from peernet_core.decisions.frames import FrameDecoder, Unknown, encode_frame
 from peernet_core.errors import BadSignatureError, MalformedFrameError, MalformedRecordError
-from peernet_core.frames import FrameDecoder, Unknown, encode_frame
 from peernet_core.keys import PeerKey
 from peernet_core.records import _SIGNED_PREFIX, _UNPRINTABLE, decode_record
 

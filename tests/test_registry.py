@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from peernet_core.addresses import Address, Interface, NetworkSnapshot
-from peernet_core.effects import (
+from peernet_core.decisions.effects import (
     CancelDial,
     CloseConnection,
     Dial,
@@ -19,6 +19,8 @@ from peernet_core.effects import (
     RaiseSequence,
     SendFrame,
 )
+from peernet_core.decisions.frames import Bye, Frame, Hello, No, Open, Ping, Pong, RecordUpdate, Up
+from peernet_core.decisions.registry import Registry
 from peernet_core.events import (
     Event,
     PeerConnected,
@@ -29,11 +31,9 @@ from peernet_core.events import (
     PeerUnreachable,
     UnreachableReason,
 )
-from peernet_core.frames import Bye, Frame, Hello, No, Open, Ping, Pong, RecordUpdate, Up
 from peernet_core.keys import Identity, PeerKey
 from peernet_core.policy import Decision, TrustedOnly
 from peernet_core.records import Record, encode_record
-from peernet_core.registry import Registry
 from peernet_core.trust import TrustedPeer, TrustList
 
 IDENTITIES = sorted((Identity.generate() for _ in range(3)), key=lambda each: each.key)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peernet_core.addresses import Address
+from peernet_core.decisions.sightings import Sightings
 from peernet_core.errors import MalformedRecordError
 from peernet_core.events import PeerDiscovered, PeerDropped, PeerLost
 from peernet_core.keys import Identity
 from peernet_core.records import Record, encode_record
-from peernet_core.sightings import Sightings
 from peernet_core.trust import TrustedPeer, TrustList
 
 ME, FRIEND, STRANGER = (Identity.generate() for _ in range(3))

@@ -10,17 +10,17 @@ import pytest
 
 from peernet_core.addresses import Address, parse_ip
 from peernet_core.contract import Sighting
-from peernet_core.events import PeerDiscovered
-from peernet_core.keys import PeerKey
-from peernet_core.ledger import Ledger, Statement
-from peernet_core.records import Record, SignedRecord
-from peernet_core.strangers import (
+from peernet_core.decisions.ledger import Ledger, Statement
+from peernet_core.decisions.strangers import (
     MAX_REPORTED,
     MAX_STATEMENTS,
     MAX_STRANGERS,
     Stranger,
     Strangers,
 )
+from peernet_core.events import PeerDiscovered
+from peernet_core.keys import PeerKey
+from peernet_core.records import Record, SignedRecord
 
 KEY = PeerKey(bytes([3]) * 32)
 OTHER = PeerKey(bytes([4]) * 32)

@@ -15,13 +15,13 @@ import attrs
 import pytest
 
 from peernet_core.addresses import IPAddress, NetworkSnapshot
-from peernet_core.contexts import HostContext
+from peernet_core.backends.contexts import HostContext
+from peernet_core.backends.supervisor import BackendRunner, RunnerState, Supervisor
+from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement, Context, DiscoverySpec, Sighting, ThreadContext, hookimpl
-from peernet_core.entrypoints import Backend
 from peernet_core.errors import BackendError, ConfigurationError, NodeClosedError
 from peernet_core.events import BackendFailed, BackendStarted, Event
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.supervisor import BackendRunner, RunnerState, Supervisor
 from peernet_core.testing import unfinished_tasks
 
 OWN, PEER = (Identity.generate().key for _ in range(2))
@@ -779,7 +779,7 @@ class Grumpy(Scripted):
 class Forward(Scripted):
     """Made for a later core."""
 
-    @hookimpl(optionalhook=True)  # type: ignore[call-arg,untyped-decorator]  # pluggy's option
+    @hookimpl(optionalhook=True)
     async def network_changed(self) -> None: ...
 
 

@@ -26,13 +26,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from peernet_core import certificates, keys, transport
+from peernet_core import keys
 from peernet_core.addresses import Address
-from peernet_core.certificates import TlsContexts, issue_leaf
 from peernet_core.errors import MalformedKeyError
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.transport import LINK_PROTOCOL, AcceptError, Connection, DialError, accept, dial
+from peernet_core.links import certificates, transport
+from peernet_core.links.certificates import TlsContexts, issue_leaf
+from peernet_core.links.transport import LINK_PROTOCOL, AcceptError, Connection, DialError, accept, dial
 
 US, VICTIM, MALLORY, STRANGER = (Identity.generate() for _ in range(4))
 REMOTE = Address(IPv4Address("127.0.0.1"), 9)

@@ -19,14 +19,13 @@ from anyio.streams.tls import TLSStream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peernet_core import transport
 from peernet_core.addresses import Address
-from peernet_core.certificates import TlsContexts
 from peernet_core.errors import MalformedFrameError
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.testing import open_sockets
-from peernet_core.transport import (
+from peernet_core.links import transport
+from peernet_core.links.certificates import TlsContexts
+from peernet_core.links.transport import (
     LINK_PROTOCOL,
     AcceptError,
     Connection,
@@ -36,6 +35,7 @@ from peernet_core.transport import (
     dial,
     reason_of,
 )
+from peernet_core.testing import open_sockets
 
 ALICE, BOB, CAROL = (Identity.generate() for _ in range(3))
 ALICES, BOBS = TlsContexts(ALICE, [BOB.key]), TlsContexts(BOB, [ALICE.key], ["chat/1", "files/1"])

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peernet_core.wording import closest, hint_for, join_words, one_line, quote, show_default, show_value
+from peernet_core.configuration.wording import (
+    closest,
+    hint_for,
+    join_words,
+    one_line,
+    quote,
+    show_default,
+    show_value,
+)
 
 
 @given(st.text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from peernet_core.cli.output import note, show_json, show_table
-from peernet_core.entrypoints import BackendIndex
+from peernet_core.configuration.entrypoints import BackendIndex
 
 __all__ = ["command"]
 

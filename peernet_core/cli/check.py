@@ -7,8 +7,8 @@ import click
 from peernet_core.cli.invocation import Invocation
 from peernet_core.cli.output import align
 from peernet_core.cli.places import configuration_path, data_directory_path
-from peernet_core.config import Config
-from peernet_core.entrypoints import Backend, load_configuration
+from peernet_core.configuration.config import Config
+from peernet_core.configuration.entrypoints import Backend, load_configuration
 from peernet_core.errors import ConfigurationError
 from peernet_core.storage.trust_file import TrustFile
 

@@ -19,7 +19,7 @@ from peernet_core.cli.failures import DONE, FAILED
 from peernet_core.cli.output import escape, note
 from peernet_core.cli.stopping import Stopping
 from peernet_core.cli.timeline import Timeline
-from peernet_core.entrypoints import BackendIndex
+from peernet_core.configuration.entrypoints import BackendIndex
 from peernet_core.errors import ConfigurationError
 
 __all__ = ["command"]

@@ -23,9 +23,9 @@ from peernet_core.cli.output import note
 from peernet_core.cli.places import configuration_path
 from peernet_core.cli.stopping import Stopping
 from peernet_core.cli.views import JsonView, LogView, TableView, View
-from peernet_core.config import Config, SourceConfig
+from peernet_core.configuration.config import Config, SourceConfig
+from peernet_core.configuration.entrypoints import Backend, BackendIndex, load_configuration
 from peernet_core.control import ControlServer
-from peernet_core.entrypoints import Backend, BackendIndex, load_configuration
 from peernet_core.errors import ConfigurationError
 from peernet_core.node import Node
 from peernet_core.storage.data_directory import default_data_dir

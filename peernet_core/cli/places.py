@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from peernet_core.cli.invocation import Invocation
-from peernet_core.config_search import find_config
+from peernet_core.configuration.config_search import find_config
 from peernet_core.errors import ConfigurationError
 from peernet_core.storage.data_directory import DataDirectory, default_data_dir
 
@@ -30,7 +30,7 @@ def data_directory_path(invocation: Invocation) -> Path:
     path = configuration_path(invocation)
     if path is None:
         return default_data_dir(os.environ)
-    from peernet_core.config import read_config  # noqa: PLC0415 - most of what it costs a short command
+    from peernet_core.configuration.config import read_config  # noqa: PLC0415 - most of what it costs a short command
 
     config, problems = read_config(path)
     if problems:

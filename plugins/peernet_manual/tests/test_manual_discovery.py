@@ -13,14 +13,14 @@ import attrs
 import pytest
 
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot
-from peernet_core.config import parse_config
-from peernet_core.contexts import HostContext
+from peernet_core.backends.contexts import HostContext
+from peernet_core.backends.supervisor import Supervisor
+from peernet_core.configuration.config import parse_config
+from peernet_core.configuration.entrypoints import Backend, BackendIndex, check_class
 from peernet_core.contract import Sighting
-from peernet_core.entrypoints import Backend, BackendIndex, check_class
 from peernet_core.errors import MalformedAddressError, NodeClosedError
 from peernet_core.events import Event
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.supervisor import Supervisor
 from peernet_manual import ManualDiscovery, ManualPeer
 
 OWN, ALICE, BOB = (Identity.generate().key for _ in range(3))

@@ -16,11 +16,11 @@ from typing import Any, Final, TypeVar, cast
 import attrs
 
 from peernet_core.addresses import Address, may_be_signed
-from peernet_core.config_search import CONFIG_FILE, find_config
+from peernet_core.configuration.config_search import CONFIG_FILE, find_config
+from peernet_core.configuration.listen_address import ListenAddress, check_together
+from peernet_core.configuration.options import structure_options
+from peernet_core.configuration.wording import closest, one_line, quote, show_value
 from peernet_core.errors import ConfigurationError, MalformedAddressError
-from peernet_core.listen_address import ListenAddress, check_together
-from peernet_core.options import structure_options
-from peernet_core.wording import closest, one_line, quote, show_value
 
 __all__ = [
     "RESERVED_KEYS",

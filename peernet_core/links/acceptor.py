@@ -17,8 +17,8 @@ from anyio import aclose_forcefully
 from anyio.abc import SocketStream
 
 from peernet_core.addresses import Address, IPAddress
-from peernet_core.admission import Admission
-from peernet_core.config import ListenAddress
+from peernet_core.configuration.config import ListenAddress
+from peernet_core.decisions.admission import Admission
 from peernet_core.errors import PeerNetError
 
 __all__ = ["Acceptor", "Arrival", "BindError", "bind"]

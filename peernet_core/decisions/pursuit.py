@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from peernet_core.addresses import Address, IPAddress
-from peernet_core.agreement import (
+from peernet_core.decisions.agreement import (
     Agreement,
     Close,
     ConnectionId,
@@ -21,9 +21,9 @@ from peernet_core.agreement import (
     SendUp,
     Unlinked,
 )
-from peernet_core.agreement import Effect as Outcome
-from peernet_core.backoff import Backoff, TokenBucket
-from peernet_core.effects import (
+from peernet_core.decisions.agreement import Effect as Outcome
+from peernet_core.decisions.backoff import Backoff, TokenBucket
+from peernet_core.decisions.effects import (
     CancelDial,
     CloseConnection,
     Dial,
@@ -32,6 +32,8 @@ from peernet_core.effects import (
     Publish,
     SendFrame,
 )
+from peernet_core.decisions.frames import Bye, Frame, No, Open, Ping, Pong, Up
+from peernet_core.decisions.ledger import Candidate
 from peernet_core.events import (
     PeerConnected,
     PeerDisconnected,
@@ -39,9 +41,7 @@ from peernet_core.events import (
     PeerUnreachable,
     UnreachableReason,
 )
-from peernet_core.frames import Bye, Frame, No, Open, Ping, Pong, Up
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Candidate
 
 __all__ = ["Pursuit"]
 

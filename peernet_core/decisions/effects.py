@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-from peernet_core.agreement import ConnectionId
+from peernet_core.decisions.agreement import ConnectionId
+from peernet_core.decisions.frames import Frame
+from peernet_core.decisions.ledger import Candidate
 from peernet_core.events import Event
-from peernet_core.frames import Frame
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Candidate
 
 __all__ = [
     "CancelDial",

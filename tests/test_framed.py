@@ -7,10 +7,20 @@ import attrs
 import pytest
 
 from peernet_core.addresses import Address, parse_ip
+from peernet_core.decisions.frames import (
+    Bye,
+    Frame,
+    FrameDecoder,
+    Hello,
+    Open,
+    Ping,
+    Unknown,
+    Up,
+    encode_frame,
+)
 from peernet_core.errors import MalformedFrameError
-from peernet_core.frames import Bye, Frame, FrameDecoder, Hello, Open, Ping, Unknown, Up, encode_frame
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.links import ConnectionEndedError, FramedConnection
+from peernet_core.links.framed import ConnectionEndedError, FramedConnection
 
 PEER = Identity.generate().key
 ADDRESS = Address(parse_ip("10.0.0.2"), 7100, "lan")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from peernet_core.addresses import Address
+from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.keys import PeerKey
-from peernet_core.listen_address import ListenAddress
 
 __all__ = ["closest", "hint_for", "join_words", "one_line", "quote", "show_default", "show_value"]
 

@@ -13,14 +13,14 @@ from typing import Final
 import attrs
 
 from peernet_core.addresses import Address, IPAddress
-from peernet_core.backoff import KeyedBuckets
 from peernet_core.contract import Sighting
+from peernet_core.decisions.backoff import KeyedBuckets
+from peernet_core.decisions.ledger import Heard, Ledger
+from peernet_core.decisions.strangers import Strangers
 from peernet_core.errors import BadSignatureError, MalformedRecordError
 from peernet_core.events import Event, PeerDropped
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Heard, Ledger
 from peernet_core.records import Record, SignedRecord, decode_record
-from peernet_core.strangers import Strangers
 from peernet_core.trust import TrustList
 
 __all__ = ["INBOUND_SOURCE", "LINK_TTL_S", "Report", "Sightings"]

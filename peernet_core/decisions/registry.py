@@ -16,10 +16,10 @@ from typing import Final
 import attrs
 
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot
-from peernet_core.agreement import ConnectionId
-from peernet_core.candidates import AddressBook, may_dial
 from peernet_core.contract import Sighting
-from peernet_core.effects import (
+from peernet_core.decisions.agreement import ConnectionId
+from peernet_core.decisions.candidates import AddressBook, may_dial
+from peernet_core.decisions.effects import (
     CloseConnection,
     Dial,
     Effect,
@@ -28,6 +28,10 @@ from peernet_core.effects import (
     RaiseSequence,
     SendFrame,
 )
+from peernet_core.decisions.frames import Frame, Hello, RecordUpdate
+from peernet_core.decisions.ledger import Candidate
+from peernet_core.decisions.pursuit import Pursuit
+from peernet_core.decisions.sightings import INBOUND_SOURCE, Sightings
 from peernet_core.errors import MalformedRecordError
 from peernet_core.events import (
     Event,
@@ -38,13 +42,9 @@ from peernet_core.events import (
     PeerState,
     UnreachableReason,
 )
-from peernet_core.frames import Frame, Hello, RecordUpdate
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Candidate
 from peernet_core.policy import Decision, Policy
-from peernet_core.pursuit import Pursuit
 from peernet_core.records import Record
-from peernet_core.sightings import INBOUND_SOURCE, Sightings
 from peernet_core.trust import TrustList
 
 __all__ = ["PeerView", "Registry"]

@@ -14,12 +14,9 @@ import attrs
 
 from peernet_core.addresses import Address, IPAddress
 from peernet_core.contract import Sighting
-from peernet_core.deadlines import Deadlines
-from peernet_core.events import Event, PeerDiscovered, PeerLost
-from peernet_core.keys import PeerKey
-from peernet_core.records import SignedRecord
-from peernet_core.source_view import MAX_ADDRESSES, FixedLease, SourceView
-from peernet_core.statements import (
+from peernet_core.decisions.deadlines import Deadlines
+from peernet_core.decisions.source_view import MAX_ADDRESSES, FixedLease, SourceView
+from peernet_core.decisions.statements import (
     KNOWN_SOURCE,
     Candidate,
     Heard,
@@ -33,6 +30,9 @@ from peernet_core.statements import (
     record_report,
     record_statement,
 )
+from peernet_core.events import Event, PeerDiscovered, PeerLost
+from peernet_core.keys import PeerKey
+from peernet_core.records import SignedRecord
 
 __all__ = ["KNOWN_SOURCE", "MAX_ADDRESSES", "Candidate", "Heard", "Kind", "Ledger", "Statement"]
 

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from peernet_core.addresses import Address
-from peernet_core.statements import Kind, Statement
+from peernet_core.decisions.statements import Kind, Statement
 
 __all__ = ["MAX_ADDRESSES", "FixedLease", "SourceView"]
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from peernet_core.addresses import IPAddress
-from peernet_core.containment import Ending
+from peernet_core.backends.containment import Ending
+from peernet_core.backends.reports import AddressReport, LossReport, RecordReport, Report
 from peernet_core.contract import ThreadContext
 from peernet_core.keys import PeerKey
-from peernet_core.reports import AddressReport, LossReport, RecordReport, Report
 
 __all__ = ["HostThread", "Mailbox"]
 

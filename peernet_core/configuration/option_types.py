@@ -21,10 +21,10 @@ from typing import Annotated, Any, Final, Literal, NewType, TypeAlias, Union
 import attrs
 
 from peernet_core.addresses import Address
-from peernet_core.construction import default_of
+from peernet_core.configuration.construction import default_of
+from peernet_core.configuration.listen_address import ListenAddress
+from peernet_core.configuration.wording import join_words, one_line, quote, show_default, show_value
 from peernet_core.keys import PeerKey
-from peernet_core.listen_address import ListenAddress
-from peernet_core.wording import join_words, one_line, quote, show_default, show_value
 
 __all__ = [
     "LISTS",

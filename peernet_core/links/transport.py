@@ -21,16 +21,16 @@ from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from peernet_core.addresses import Address
-from peernet_core.certificates import (
+from peernet_core.errors import PeerNetError, PeerNotTrustedError
+from peernet_core.events import UnreachableReason
+from peernet_core.keys import PeerKey
+from peernet_core.links.certificates import (
     LINK_PROTOCOL,
     SERVER_NAME,
     TlsContexts,
     WrongKeyError,
     authenticated_key,
 )
-from peernet_core.errors import PeerNetError, PeerNotTrustedError
-from peernet_core.events import UnreachableReason
-from peernet_core.keys import PeerKey
 
 __all__ = [
     "LINK_PROTOCOL",

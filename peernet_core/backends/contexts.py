@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any, Protocol
 
 from peernet_core.addresses import IPAddress
-from peernet_core.containment import ContainedTask, Ending, describe
+from peernet_core.backends.containment import ContainedTask, Ending, describe
+from peernet_core.backends.reports import AddressReport, LossReport, RecordReport, Report, check_key
+from peernet_core.backends.threads import HostThread, Mailbox
 from peernet_core.contract import Clock, Context, NetworkMonitor, Sighting, ThreadContext
 from peernet_core.keys import PeerKey
-from peernet_core.reports import AddressReport, LossReport, RecordReport, Report, check_key
-from peernet_core.threads import HostThread, Mailbox
 
 __all__ = ["HostContext", "Intake"]
 

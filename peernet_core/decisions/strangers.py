@@ -14,10 +14,8 @@ import attrs
 
 from peernet_core.addresses import Address, IPAddress
 from peernet_core.contract import Sighting
-from peernet_core.deadlines import Deadlines
-from peernet_core.keys import PeerKey
-from peernet_core.records import SignedRecord
-from peernet_core.statements import (
+from peernet_core.decisions.deadlines import Deadlines
+from peernet_core.decisions.statements import (
     Heard,
     Kind,
     Statement,
@@ -29,6 +27,8 @@ from peernet_core.statements import (
     record_report,
     record_statement,
 )
+from peernet_core.keys import PeerKey
+from peernet_core.records import SignedRecord
 
 __all__ = ["MAX_STATEMENTS", "MAX_STRANGERS", "REPORT_EVERY_S", "Stranger", "Strangers"]
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import pluggy
 
-from peernet_core.backend_instance import BackendInstance, failed, plugin_manager
-from peernet_core.containment import describe, outlast
-from peernet_core.contexts import HostContext
+from peernet_core.backends.containment import describe, outlast
+from peernet_core.backends.contexts import HostContext
+from peernet_core.backends.instance import BackendInstance, failed, plugin_manager
+from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement
-from peernet_core.entrypoints import Backend
 from peernet_core.errors import BackendError, ConfigurationError, NodeClosedError
 from peernet_core.keys import PeerKey
 

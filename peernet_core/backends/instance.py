@@ -7,10 +7,10 @@ import inspect
 
 import pluggy
 
-from peernet_core.containment import ContainedTask, Ending, describe
-from peernet_core.contexts import HostContext
+from peernet_core.backends.containment import ContainedTask, Ending, describe
+from peernet_core.backends.contexts import HostContext
+from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import PROJECT, DiscoverySpec
-from peernet_core.entrypoints import Backend
 from peernet_core.errors import BackendError
 
 __all__ = ["BackendInstance", "failed", "plugin_manager"]

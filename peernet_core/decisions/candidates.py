@@ -11,10 +11,10 @@ from typing import Final
 import attrs
 
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot, is_metadata, normalize_ip
+from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.errors import MalformedAddressError
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Candidate, Kind
 
 __all__ = ["MAX_CANDIDATES", "AddressBook", "RaceSchedule", "may_dial"]
 

@@ -12,10 +12,10 @@ from typing import Final, TypeVar
 import anyio
 
 from peernet_core.addresses import Address
+from peernet_core.decisions.frames import Frame, FrameDecoder, Hello, Unknown, encode_frame
 from peernet_core.errors import MalformedFrameError, PeerNetError
-from peernet_core.frames import Frame, FrameDecoder, Hello, Unknown, encode_frame
 from peernet_core.keys import PeerKey
-from peernet_core.transport import Connection
+from peernet_core.links.transport import Connection
 
 __all__ = ["ConnectionEndedError", "FramedConnection"]
 

@@ -20,11 +20,9 @@ import attrs
 import cattrs
 
 from peernet_core.addresses import Address
-from peernet_core.construction import RefusedError, construct, refusals
-from peernet_core.errors import ConfigurationError, MalformedError
-from peernet_core.keys import PeerKey
-from peernet_core.listen_address import ListenAddress
-from peernet_core.option_types import (
+from peernet_core.configuration.construction import RefusedError, construct, refusals
+from peernet_core.configuration.listen_address import ListenAddress
+from peernet_core.configuration.option_types import (
     LISTS,
     SCALARS,
     TABLES,
@@ -40,7 +38,9 @@ from peernet_core.option_types import (
     plain_type,
     words_for,
 )
-from peernet_core.wording import closest, hint_for, one_line, quote, show_value
+from peernet_core.configuration.wording import closest, hint_for, one_line, quote, show_value
+from peernet_core.errors import ConfigurationError, MalformedError
+from peernet_core.keys import PeerKey
 
 __all__ = ["OptionField", "Secret", "describe_options", "sole_cause", "structure_options"]
 

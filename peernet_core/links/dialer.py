@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from peernet_core.addresses import Address
-from peernet_core.candidates import RaceSchedule
+from peernet_core.decisions.candidates import RaceSchedule
+from peernet_core.decisions.frames import Hello
+from peernet_core.decisions.ledger import Candidate
 from peernet_core.errors import MalformedFrameError
 from peernet_core.events import UnreachableReason
-from peernet_core.frames import Hello
 from peernet_core.keys import PeerKey
-from peernet_core.ledger import Candidate
-from peernet_core.links import ConnectionEndedError, FramedConnection
-from peernet_core.transport import Connection, DialError, reason_of
+from peernet_core.links.framed import ConnectionEndedError, FramedConnection
+from peernet_core.links.transport import Connection, DialError, reason_of
 
 __all__ = ["Dialer"]
 

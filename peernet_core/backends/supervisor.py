@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from peernet_core.backend_instance import plugin_manager
-from peernet_core.backend_runner import BackendRunner, MakeContext, RunnerState
-from peernet_core.containment import outlast
+from peernet_core.backends.containment import outlast
+from peernet_core.backends.instance import plugin_manager
+from peernet_core.backends.runner import BackendRunner, MakeContext, RunnerState
+from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement
-from peernet_core.entrypoints import Backend
 from peernet_core.errors import BackendError, NodeClosedError
 from peernet_core.events import BackendFailed, BackendStarted, Event
 from peernet_core.keys import PeerKey

@@ -15,9 +15,9 @@ from typing import Final
 import attrs
 import pluggy
 
+from peernet_core.configuration.option_types import check_options
+from peernet_core.configuration.wording import hint_for, join_words, quote
 from peernet_core.contract import PROJECT, DiscoverySpec
-from peernet_core.option_types import check_options
-from peernet_core.wording import hint_for, join_words, quote
 
 __all__ = ["HOOKS", "check_class"]
 

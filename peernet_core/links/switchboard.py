@@ -10,11 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from peernet_core.acceptor import Arrival
 from peernet_core.addresses import Address
-from peernet_core.certificates import TlsContexts
-from peernet_core.dialer import Dialer
-from peernet_core.effects import (
+from peernet_core.decisions.effects import (
     CancelDial,
     CloseConnection,
     Dial,
@@ -25,18 +22,21 @@ from peernet_core.effects import (
     RaiseSequence,
     SendFrame,
 )
+from peernet_core.decisions.frames import Hello, Open
+from peernet_core.decisions.registry import Registry
 from peernet_core.errors import (
     MalformedFrameError,
     PeerUnreachableError,
     ProtocolRefusedError,
 )
 from peernet_core.events import Event, UnreachableReason
-from peernet_core.frames import Hello, Open
 from peernet_core.keys import PeerKey
-from peernet_core.links import ConnectionEndedError, FramedConnection
-from peernet_core.registry import Registry
-from peernet_core.streams import Stream, StreamTable, await_status
-from peernet_core.transport import (
+from peernet_core.links.acceptor import Arrival
+from peernet_core.links.certificates import TlsContexts
+from peernet_core.links.dialer import Dialer
+from peernet_core.links.framed import ConnectionEndedError, FramedConnection
+from peernet_core.links.streams import Stream, StreamTable, await_status
+from peernet_core.links.transport import (
     LINK_PROTOCOL,
     AcceptError,
     Connection,

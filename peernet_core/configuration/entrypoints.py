@@ -19,12 +19,19 @@ import attrs
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from peernet_core import contract_check
-from peernet_core.config import RESERVED_KEYS, Config, SourceConfig, find_config, read_config, where_of
+from peernet_core.configuration import contract_check
+from peernet_core.configuration.config import (
+    RESERVED_KEYS,
+    Config,
+    SourceConfig,
+    find_config,
+    read_config,
+    where_of,
+)
+from peernet_core.configuration.options import sole_cause, structure_options
+from peernet_core.configuration.wording import closest, join_words, one_line, quote
 from peernet_core.contract import ENTRY_POINT_GROUP
 from peernet_core.errors import ConfigurationError
-from peernet_core.options import sole_cause, structure_options
-from peernet_core.wording import closest, join_words, one_line, quote
 
 __all__ = ["Backend", "BackendIndex", "InstalledBackend", "check_class", "load_configuration"]
 

@@ -13,7 +13,7 @@ from anyio.abc import ByteStream
 
 from peernet_core.errors import ProtocolRefusedError
 from peernet_core.keys import PeerKey
-from peernet_core.transport import Connection
+from peernet_core.links.transport import Connection
 
 __all__ = [
     "MAX_STREAMS_PER_PEER",
