@@ -204,6 +204,7 @@ async def test_a_reader_always_knows_the_state_in_the_end(steps: list[int], buff
                             await read()
                     except TimeoutError:
                         assert known == node.count
-        while accounted < node.count or known < node.count:
-            await read()
+        async with asyncio.timeout(3600):
+            while accounted < node.count or known < node.count:
+                await read()
         assert (known, accounted) == (node.count, node.count)
