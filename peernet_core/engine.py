@@ -104,7 +104,7 @@ class Engine:
         """
         announcement = self._sign()
         self.home.keep_port(self.acceptor.port)
-        self._spawn(self.acceptor.run(), "accept")
+        self.acceptor.start()
         addresses = self.announcer.addresses(self.acceptor.port, self.network.snapshot)
         self._publish(NodeStarted(self.home.identity.key, self.acceptor.port, addresses))
         await self.supervisor.announce(announcement)
@@ -128,7 +128,7 @@ class Engine:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            self.acceptor.close()
+            await self.acceptor.aclose()
 
     async def _stop_backends(self) -> None:
         """The last record has no addresses: it voids the others at once."""

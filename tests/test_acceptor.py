@@ -28,12 +28,11 @@ def close(sockets: list[socket.socket]) -> None:
 @asynccontextmanager
 async def accepting(serve: Callable[[Arrival], Awaitable[None]]) -> AsyncIterator[Acceptor]:
     acceptor = Acceptor(bind((V4,)), serve, clock=asyncio.get_running_loop().time)
-    running = asyncio.create_task(acceptor.run())
+    acceptor.start()
     try:
         yield acceptor
     finally:
-        running.cancel()
-        await asyncio.wait([running])
+        await acceptor.aclose()
 
 
 async def _echo(arrival: Arrival) -> None:
@@ -153,23 +152,46 @@ async def test_a_flood_gives_way_and_everyone_gets_a_turn() -> None:
             await stream.aclose()
 
 
-async def test_an_exhausted_system_pauses_accepting_and_never_ends_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Without a free descriptor it tries again, and gives up a stranger's."""
-    loop = asyncio.get_running_loop()
-    accept = loop.sock_accept
-    failures = [OSError(errno.EMFILE, "too many open files"), OSError(errno.ECONNABORTED, "gone")] * 3
+class Exhausted(socket.socket):
+    """A listening socket for which there is at first no descriptor."""
 
-    async def sock_accept(listening: socket.socket) -> object:
-        if failures:
-            raise failures.pop()
-        return await accept(listening)
+    failures = 0
 
-    monkeypatch.setattr(loop, "sock_accept", sock_accept)
-    async with accepting(_echo) as acceptor:
-        assert await _ask(acceptor.port) == b"x"
-        assert acceptor.pauses == 6
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE if self.failures % 2 else errno.ECONNABORTED, "not now")
+        return super().accept()
+
+
+async def test_an_exhausted_system_pauses_accepting_and_never_ends_it() -> None:
+    """It tries again every 100 ms, for as long as it takes."""
+    [bound] = bind((V4,))
+    listening = Exhausted(fileno=bound.detach())
+    listening.setblocking(False)
+    listening.failures = 50
+    acceptor = Acceptor([listening], _echo, clock=asyncio.get_running_loop().time)
+    acceptor.start()
+    started = anyio.current_time()
+    assert await _ask(acceptor.port) == b"x"
+    assert acceptor.pauses == 50
+    assert 4.9 < anyio.current_time() - started < 5.2
+    await acceptor.aclose()
+
+
+async def test_it_can_be_ended_while_it_pauses() -> None:
+    """It does not listen again on a socket that is closed."""
+    [bound] = bind((V4,))
+    listening = Exhausted(fileno=bound.detach())
+    listening.setblocking(False)
+    listening.failures = 50
+    acceptor = Acceptor([listening], _echo, clock=asyncio.get_running_loop().time)
+    acceptor.start()
+    async with await anyio.connect_tcp("127.0.0.1", acceptor.port):
+        await anyio.sleep(0.25)
+        await acceptor.aclose()
+    await anyio.sleep(1)
+    assert acceptor.pauses in {2, 3}
 
 
 async def test_ending_it_ends_what_it_serves() -> None:

@@ -26,6 +26,7 @@ __all__ = ["Acceptor", "Arrival", "BindError", "bind"]
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 1024
 _PAUSE_S: Final = 0.1
+_AT_ONCE: Final = 64
 _TIMEOUT_S: Final = 5.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -152,40 +153,57 @@ class Acceptor:
         self._admission = Admission()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
+        self._pausing: list[asyncio.TimerHandle] = []
         self.port: int = sockets[0].getsockname()[1]
         self.refused = 0
         self.pauses = 0
 
-    async def run(self) -> None:
-        """Accept until cancelled; then end every connection that is still being served."""
-        loops = [asyncio.create_task(self._accept(each), name="peernet-accept") for each in self._sockets]
-        try:
-            await asyncio.gather(*loops)
-        finally:
-            for task in [*loops, *self._tasks.values()]:
-                task.cancel()
-            await asyncio.gather(*loops, *self._tasks.values(), return_exceptions=True)
-            self.close()
+    def start(self) -> None:
+        """Accept from now on."""
+        for listening in self._sockets:
+            self._listen(listening)
 
-    def close(self) -> None:
-        """Close the listening sockets."""
-        for each in self._sockets:
-            each.close()
-
-    async def _accept(self, listening: socket.socket) -> None:
+    async def aclose(self) -> None:
+        """Stop accepting, end every connection that is still being served, and close the sockets."""
         loop = asyncio.get_running_loop()
-        while True:
+        for listening in self._sockets:
+            loop.remove_reader(listening)
+        for pause in self._pausing:
+            pause.cancel()
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for listening in self._sockets:
+            listening.close()
+
+    def _listen(self, listening: socket.socket) -> None:
+        # Not `loop.sock_accept`: a connection that arrives as that is cancelled is lost, open.
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Accept what waits; a bounded number, so that a flood leaves the loop time for others."""
+        for _ in range(_AT_ONCE):
             try:
-                accepted, peer = await loop.sock_accept(listening)
+                accepted, peer = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
             except OSError as error:
-                self.pauses += 1
-                _LOG.debug("accepting paused: %s", error)
-                if error.errno in _EXHAUSTED:
-                    for number in self._admission.exhausted(now=self._clock()):
-                        self._evict(number)
-                await asyncio.sleep(_PAUSE_S)
-                continue
+                self._pause(listening, error)
+                return
+            accepted.setblocking(False)
             self._admit(accepted, _remote(peer))
+
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
+        self.pauses += 1
+        _LOG.debug("accepting paused: %s", error)
+        if error.errno in _EXHAUSTED:
+            for number in self._admission.exhausted(now=self._clock()):
+                self._evict(number)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening)
+        self._pausing = [pause for pause in self._pausing if pause.when() > loop.time()]
+        self._pausing.append(loop.call_later(_PAUSE_S, self._listen, listening))
 
     def _admit(self, accepted: socket.socket, remote: Address) -> None:
         number = next(self._numbers)
