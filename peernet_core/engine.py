@@ -131,18 +131,22 @@ class Engine:
             await self.acceptor.aclose()
 
     async def _stop_backends(self) -> None:
+        if self.announcer.record:
+            await self._say_farewell()
+        await self.supervisor.stop()
+
+    async def _say_farewell(self) -> None:
         """The last record has no addresses: it voids the others at once."""
         try:
             farewell = self.announcer.announcement(self.acceptor.port, self.network.snapshot, stopping=True)
         except StorageError as error:
             _LOG.warning("leaving without a last record: %s", error)
-        else:
-            try:
-                async with asyncio.timeout(_GOODBYE_S):
-                    await self.supervisor.announce(farewell)
-            except TimeoutError:
-                _LOG.debug("a backend took too long over the last record")
-        await self.supervisor.stop()
+            return
+        try:
+            async with asyncio.timeout(_GOODBYE_S):
+                await self.supervisor.announce(farewell)
+        except TimeoutError:
+            _LOG.debug("a backend took too long over the last record")
 
     # Ourselves.
 

@@ -62,7 +62,14 @@ def label(key: PeerKey) -> str:
 @pytest.mark.parametrize(("event", "line"), LINES)
 def test_each_event_has_its_line(event: Event, line: str) -> None:
     """A line says who, where and why; what came from elsewhere is escaped."""
-    assert LogLines(label).line(event) == line
+    lines = LogLines(label)
+    lines.line(NodeStarted(OURS, 7100, ()))
+    assert lines.line(event) == line
+
+
+def test_what_never_started_does_not_stop() -> None:
+    """Why it failed is told elsewhere."""
+    assert LogLines(label).line(NodeStopped()) is None
 
 
 def test_every_kind_of_event_is_here() -> None:

@@ -63,6 +63,8 @@ class LogLines:
         """Describe the next event; None: it is no news."""
         if isinstance(event, Snapshot):
             return None
+        if isinstance(event, NodeStopped) and self._ours is None:
+            return None  # it never started, and why is said elsewhere
         if isinstance(event, NodeStarted):
             self._ours = event.key
         return escape(self._text(event))
