@@ -117,7 +117,5 @@ class _Subscription(AbstractAsyncContextManager[AsyncIterator[Event]], AsyncIter
             return lagged
         if self._changes:
             return self._changes.popleft()
-        if self._last is not None:
-            self._ended = True
-            self._news.set()  # another task may be waiting on the same iterator
+        self._ended = self._last is not None
         return self._last

@@ -128,6 +128,23 @@ async def test_a_parked_thread_lets_time_jump_and_is_heard_when_it_wakes() -> No
     thread.join()
 
 
+async def test_while_a_parked_thread_lives_each_jump_waits_longer_than_for_a_socket() -> None:
+    """It may just have been woken, and needs the processor once before it shows."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, JumpingEventLoop)
+    assert loop._outside(watching=False) == (False, 0.0)
+    assert loop._outside(watching=True) == (False, clock.QUIET_S)
+    go = threading.Event()
+    thread = threading.Thread(target=go.wait)
+    thread.start()
+    while loop._outside(watching=True)[0]:
+        go.wait(0.001)  # until it has come to its wait
+    assert loop._outside(watching=True) == (False, clock.PARKED_S)
+    assert clock.PARKED_S > clock.QUIET_S
+    go.set()
+    thread.join()
+
+
 async def test_a_thread_that_blocks_for_ever_gives_way_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """After its patience the loop jumps, so that a test of such a thread can end."""
     monkeypatch.setattr(clock, "BUSY_S", 0.2)
