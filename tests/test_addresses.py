@@ -227,7 +227,7 @@ def test_addresses_are_values() -> None:
     assert address.with_source("wan") != address
     assert address.with_source("wan").endpoint == address.endpoint
     assert len({address, address.with_source("lan"), address.with_source("wan")}) == 2
-    plain = Address.parse("[2001:db8::1]:7100", source="lan")  # ipaddress before 3.11.4 loses a zone in copying
+    plain = Address.parse("[2001:db8::1]:7100", source="lan")  # 3.11.2 loses a zone in copying
     assert copy.deepcopy(plain) == plain
     assert pickle.loads(pickle.dumps(plain)) == plain
     with pytest.raises(AttributeError):
