@@ -1,7 +1,7 @@
 """A laboratory: hosts as network namespaces on one bridge, with real `peernet` processes in them.
 
 Every host has IPv4, IPv6 and link-local addresses on ``eth0``; packets between hosts are real. Needs Linux,
-root and iproute2 (`why_not` says what is missing); `Host.filter` and `Host.lose` need nftables besides.
+root, iproute2 and nftables; `why_not` says what is missing.
 Whatever was made is gone after `Laboratory.close`, processes included, and what a killed test run left
 behind is removed by the next laboratory.
 
@@ -69,8 +69,8 @@ def why_not() -> str | None:
         return "network namespaces need Linux"
     if os.geteuid() != 0:
         return "network namespaces need root"
-    if missing := [tool for tool in ("ip", "setpriv", "prlimit") if shutil.which(tool) is None]:
-        return f"not installed: {', '.join(missing)} (Debian: iproute2, util-linux)"
+    if missing := [tool for tool in ("ip", "nft", "setpriv", "prlimit") if shutil.which(tool) is None]:
+        return f"not installed: {', '.join(missing)} (Debian: iproute2, nftables, util-linux)"
     name = f"{_PREFIX}-{os.getpid()}-probe"
     try:
         _run("ip", "netns", "add", name)
