@@ -22,8 +22,9 @@ from peernet_core.errors import BackendError, StorageError
 from peernet_core.events import Event, NodeStarted
 from peernet_core.home import Home
 from peernet_core.keys import PeerKey
-from peernet_core.links.acceptor import Acceptor, bind
+from peernet_core.links.acceptor import Acceptor
 from peernet_core.links.certificates import TlsContexts
+from peernet_core.links.sockets import bind
 from peernet_core.links.streams import StreamTable
 from peernet_core.links.switchboard import Switchboard
 from peernet_core.network import PolledNetwork

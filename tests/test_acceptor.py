@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -14,15 +14,10 @@ import pytest
 from peernet_core.addresses import parse_ip
 from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.decisions.admission import MAX_UNAUTHENTICATED
-from peernet_core.links.acceptor import Acceptor, Arrival, BindError, bind
+from peernet_core.links.acceptor import Acceptor, Arrival
+from peernet_core.links.sockets import bind
 
 V4 = ListenAddress(parse_ip("127.0.0.1"), 0)
-V6 = ListenAddress(parse_ip("::1"), 0)
-
-
-def close(sockets: list[socket.socket]) -> None:
-    for each in sockets:
-        each.close()
 
 
 @asynccontextmanager
@@ -48,42 +43,6 @@ async def _ask(port: int) -> bytes:
 async def _silent(arrival: Arrival) -> None:
     _ = arrival
     await anyio.sleep_forever()
-
-
-def test_all_addresses_share_one_port() -> None:
-    """The first decides."""
-    sockets = bind((V4, V6))
-    try:
-        assert len({each.getsockname()[1] for each in sockets}) == 1
-        assert [each.family for each in sockets] == [socket.AF_INET, socket.AF_INET6]
-    finally:
-        close(sockets)
-
-
-def test_the_port_of_the_last_run_is_taken_when_it_is_free() -> None:
-    """And another one when it is not."""
-    first = bind((V4,))
-    port = first[0].getsockname()[1]
-    other = bind((V4,), preferred_port=port)
-    assert other[0].getsockname()[1] != port
-    close(first + other)
-    again = bind((V4,), preferred_port=port)
-    assert again[0].getsockname()[1] == port
-    close(again)
-
-
-def test_an_address_that_is_not_ours_is_named() -> None:
-    """With the system's reason, and nothing stays bound."""
-    with pytest.raises(BindError, match=r"192\.0\.2\.1.*Cannot assign"):
-        bind((V4, ListenAddress(parse_ip("192.0.2.1"), 0)))
-
-
-def test_a_port_that_is_taken_is_named() -> None:
-    """A fixed one is never replaced by another."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(BindError, match=rf"127\.0\.0\.1:{port}.*in use"):
-            bind((ListenAddress(parse_ip("127.0.0.1"), port),))
 
 
 async def test_each_connection_is_served() -> None:

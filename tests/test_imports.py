@@ -33,10 +33,10 @@ PURE: Final = (
     " decisions.effects decisions.pursuit decisions.registry decisions.admission backends.reports"
 )
 SHELL: Final = (
-    "storage network links.certificates links.transport links.framed links.dialer links.acceptor"
-    " links.streams links.switchboard configuration.entrypoints backends.containment backends.threads"
-    " backends.contexts backends.instance backends.runner backends.supervisor subscriptions control"
-    " announcer home trust_book engine node"
+    "storage network links.certificates links.sockets links.transport links.framed links.dialer"
+    " links.acceptor links.streams links.switchboard configuration.entrypoints backends.containment"
+    " backends.threads backends.contexts backends.instance backends.runner backends.supervisor"
+    " subscriptions control announcer home trust_book engine node"
 )
 EDGE: Final = "testing cli"
 ORDER: Final = f"{VALUES} {PURE} {SHELL} {EDGE}".split()

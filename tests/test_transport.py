@@ -236,15 +236,6 @@ async def test_nobody_listening_is_refused(listener: Listener) -> None:
     assert await reason_to_fail(address) is UnreachableReason.REFUSED
 
 
-def test_a_connection_with_itself_is_refused() -> None:
-    """TCP connects a socket to itself where the port that it dials is its own."""
-    with socket.socket() as itself:
-        itself.bind(("127.0.0.1", 0))
-        itself.connect(itself.getsockname())
-        with pytest.raises(ConnectionRefusedError):
-            transport._refuse_self_connection(itself)
-
-
 async def _silence(_: SocketStream) -> None:
     await anyio.sleep_forever()
 
@@ -335,17 +326,6 @@ async def test_an_address_that_cannot_be_routed_is_a_timeout() -> None:
     """A link-local address without a zone, and one on an interface that is not there."""
     for text in ("fe80::1", "fe80::1%no-such-one"):
         assert await reason_to_fail(Address(IPv6Address(text), 7100)) is UnreachableReason.TIMEOUT
-
-
-def test_a_zone_is_an_interface_s_name_or_number() -> None:
-    """The system's calls want the number."""
-    ip = IPv6Address("fe80::1%lo")
-    index = socket.if_nametoindex("lo")
-    assert transport._socket_address(Address(ip, 7100)) == ("fe80::1", 7100, 0, index)
-    assert transport._socket_address(Address(IPv6Address("fe80::1%77"), 7100)) == ("fe80::1", 7100, 0, 77)
-    for zone in ("no-such-one", "0", "4294967296", "a\0b", "²"):
-        with pytest.raises(OSError, match="no interface"):
-            transport._zone_index(zone)
 
 
 async def test_ipv6_works() -> None:

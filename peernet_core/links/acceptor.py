@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import itertools
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 import attrs
 from anyio import aclose_forcefully
 from anyio.abc import SocketStream
 
-from peernet_core.addresses import Address, IPAddress
-from peernet_core.configuration.config import ListenAddress
+from peernet_core.addresses import Address
 from peernet_core.decisions.admission import Admission
-from peernet_core.errors import PeerNetError
+from peernet_core.decisions.sightings import INBOUND_SOURCE
+from peernet_core.links.sockets import far_end
 
-__all__ = ["Acceptor", "Arrival", "BindError", "bind"]
+__all__ = ["Acceptor", "Arrival"]
 
 _LOG: Final = logging.getLogger(__name__)
-_BACKLOG: Final = 1024
 _PAUSE_S: Final = 0.1
 _AT_ONCE: Final = 64
 _TIMEOUT_S: Final = 5.0
@@ -51,85 +48,6 @@ class Arrival:
 
 
 Serve = Callable[[Arrival], Awaitable[None]]
-
-
-class BindError(PeerNetError):
-    """A configured address cannot be listened on."""
-
-    def __init__(self, address: ListenAddress, reason: str) -> None:
-        self.address = address
-        self.reason = reason
-        super().__init__(f"cannot listen on {address}: {reason}")
-
-
-def bind(addresses: tuple[ListenAddress, ...], *, preferred_port: int = 0) -> list[socket.socket]:
-    """Bind every address to one port: the first decides, the rest take its number.
-
-    Args:
-        addresses: At least one; port 0 means any.
-        preferred_port: Tried first where a port is 0: the one of the last run.
-
-    Raises:
-        BindError: an address is taken, is not ours, or its family is not there.
-    """
-    wanted = addresses[0].port
-    if wanted == 0 and preferred_port:
-        with contextlib.suppress(BindError):
-            return _bind_all(addresses, preferred_port)
-    if wanted:
-        return _bind_all(addresses, wanted)
-    for _ in range(15):  # the number may be free in one family and taken in the other
-        with contextlib.suppress(BindError):
-            return _bind_all(addresses, 0)
-    return _bind_all(addresses, 0)
-
-
-def _bind_all(addresses: tuple[ListenAddress, ...], port: int) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
-    try:
-        for address in addresses:
-            listening = _bind_one(address, port)
-            if listening is not None:
-                sockets.append(listening)
-                port = listening.getsockname()[1]
-    except BaseException:
-        for each in sockets:
-            each.close()
-        raise
-    if not sockets:
-        raise BindError(addresses[0], "this host has no such address family")
-    return sockets
-
-
-def _bind_one(address: ListenAddress, port: int) -> socket.socket | None:
-    family = socket.AF_INET if isinstance(address.ip, IPv4Address) else socket.AF_INET6
-    try:
-        listening = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        if error.errno == errno.EAFNOSUPPORT and address.ip.is_unspecified:
-            return None  # a host without IPv6 has nobody to miss there
-        raise BindError(address, error.strerror or str(error)) from error
-    try:
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind(_sockaddr(address.ip, port))
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        if error.errno == errno.EADDRNOTAVAIL and address.ip.is_unspecified:
-            return None
-        raise BindError(address, error.strerror or str(error)) from error
-    return listening
-
-
-def _sockaddr(ip: IPAddress, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
-    if isinstance(ip, IPv4Address):
-        return str(ip), port
-    zone = ip.scope_id
-    index = 0 if zone is None else int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
-    return str(IPv6Address(int(ip))), port, 0, index
 
 
 class Acceptor:
@@ -192,7 +110,7 @@ class Acceptor:
                 self._pause(listening, error)
                 return
             accepted.setblocking(False)
-            self._admit(accepted, _remote(peer))
+            self._admit(accepted, far_end(peer, INBOUND_SOURCE))
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
         self.pauses += 1
@@ -254,12 +172,3 @@ class Acceptor:
             self._admission.leave(number)
             if not detached:
                 await aclose_forcefully(stream)
-
-
-def _remote(peer: tuple[str, int] | tuple[str, int, int, int]) -> Address:
-    """The other end of an accepted connection; a link-local one with the name of its interface."""
-    ip = ip_address(peer[0].partition("%")[0])
-    if isinstance(ip, IPv6Address) and ip.is_link_local:
-        with contextlib.suppress(OSError):
-            ip = IPv6Address(f"{ip}%{socket.if_indextoname(peer[-1])}")
-    return Address(ip, peer[1], "inbound")

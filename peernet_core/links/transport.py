@@ -11,7 +11,6 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from ipaddress import IPv6Address
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -31,6 +30,7 @@ from peernet_core.links.certificates import (
     WrongKeyError,
     authenticated_key,
 )
+from peernet_core.links.sockets import connect, tune
 
 __all__ = [
     "LINK_PROTOCOL",
@@ -55,19 +55,7 @@ SMALL_CHUNK_BYTES: Final = 4096
 _GOODBYE_S: Final = 1.0
 _DIAL_TIMEOUT_S: Final = 5.0
 
-# A dead peer is noticed within 15 s. Idle: after 5 s of silence a probe every 3 s, and with the fourth, at
-# 14 s, it is given up. Where Linux has a user timeout, that counts instead of the number of probes, and is
-# looked at only when a probe is due: 15 s would mean 17. With data on the way the user timeout alone decides.
-_KEEPALIVE: Final = (
-    ("TCP_KEEPIDLE", 5),
-    ("TCP_KEEPALIVE", 5),  # what macOS calls it
-    ("TCP_KEEPINTVL", 3),
-    ("TCP_KEEPCNT", 3),
-    ("TCP_USER_TIMEOUT", 13_000),
-)
-
 _UNEXPECTED_EOF: Final = "UNEXPECTED_EOF_WHILE_READING"  # older Pythons (3.11.2) make no SSLEOFError of it
-_MAX_INTERFACE_INDEX: Final = 2**32 - 1
 _REFUSED: Final = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE})
 _ENDED: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
@@ -221,7 +209,7 @@ async def dial(
     """
     try:
         with anyio.fail_after(timeout_s):
-            stream = await _connect(address)
+            stream = _Transport(await connect(address))
             tls, peer = await _secure(
                 stream,
                 lambda: contexts.client(key, protocol),
@@ -293,43 +281,6 @@ def reason_of(error: BaseException) -> UnreachableReason:
     return UnreachableReason.PROTOCOL if cause is None else UnreachableReason.TIMEOUT
 
 
-async def _connect(address: Address) -> ByteStream:
-    # Not anyio.connect_tcp: that looks an address with a zone up in a thread.
-    family = socket.AF_INET6 if isinstance(address.ip, IPv6Address) else socket.AF_INET
-    raw_socket = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        raw_socket.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(raw_socket, _socket_address(address))
-        _refuse_self_connection(raw_socket)
-        return _Transport(await SocketStream.from_socket(raw_socket))
-    except BaseException:
-        raw_socket.close()
-        raise
-
-
-def _refuse_self_connection(raw_socket: socket.socket) -> None:
-    # Where nobody listens on an ephemeral port of this host, TCP can meet itself (RFC 9293 §3.5).
-    if raw_socket.getsockname() == raw_socket.getpeername():
-        raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
-
-
-def _socket_address(address: Address) -> tuple[str, int] | tuple[str, int, int, int]:
-    if not isinstance(address.ip, IPv6Address):
-        return str(address.ip), address.port
-    return str(IPv6Address(int(address.ip))), address.port, 0, _zone_index(address.ip.scope_id)
-
-
-def _zone_index(zone: str | None) -> int:
-    if zone is None:
-        return 0
-    try:
-        return socket.if_nametoindex(zone)
-    except (OSError, ValueError):
-        if zone.isdecimal() and 0 < int(zone) <= _MAX_INTERFACE_INDEX:
-            return int(zone)
-        raise OSError(errno.ENODEV, f"there is no interface {zone!a}") from None
-
-
 async def _secure(
     stream: ByteStream,
     context: Callable[[], ssl.SSLContext],
@@ -339,7 +290,7 @@ async def _secure(
 ) -> tuple[TLSStream, PeerKey]:
     """Do the handshake and find out whose it was; closes the stream when that fails."""
     try:
-        _tune(stream)
+        tune(_about(stream, SocketAttribute.raw_socket))
         tls = await TLSStream.wrap(
             stream,
             server_side=server_side,
@@ -351,18 +302,6 @@ async def _secure(
     except BaseException:
         await _close(stream)
         raise
-
-
-def _tune(stream: ByteStream) -> None:
-    raw_socket = _about(stream, SocketAttribute.raw_socket)
-    if raw_socket.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    raw_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE:
-        option = getattr(socket, name, None)
-        if option is not None:
-            raw_socket.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _about(stream: TypedAttributeProvider, attribute: _T) -> _T:
