@@ -53,14 +53,14 @@ class Announcer:
     def announcement(
         self, port: int, network: NetworkSnapshot, *, above: int = 0, stopping: bool = False
     ) -> Announcement:
-        """Sign anew; with `stopping`, a record without addresses, which voids the rest at once.
+        """Sign anew; with `stopping`, the record of a peer that has stopped, which voids the rest at once.
 
         Raises:
             StorageError: no number can be reserved; what was announced before stands.
         """
         addresses = () if stopping else self.addresses(port, network)
         sequence = self._numbers.next(above + 1)
-        record = Record(self._identity.key, sequence, port, addresses, self._name)
+        record = Record(self._identity.key, sequence, port, addresses, self._name, stopped=stopping)
         fitted = fit_record(record)
         if fitted != record:
             _LOG.info(

@@ -79,9 +79,11 @@ class Record:
         addresses: In the signer's order of preference; a port that is not `port` is that address's own.
         name: For people, at most 24 bytes of UTF-8 without control or format characters.
         hints: Further ways to reach it, as pairs of a number and opaque bytes; none is defined yet.
+        stopped: It accepts links no more, and has no addresses. A record without addresses that does not say
+            so is that of a peer which has only such as never go in: it may be reached where it is heard.
 
     Raises:
-        MalformedRecordError: the sequence or the port is out of its bounds.
+        MalformedRecordError: the sequence or the port is out of its bounds, or a stopped one has addresses.
     """
 
     key: PeerKey
@@ -90,12 +92,15 @@ class Record:
     addresses: tuple[Address, ...] = ()
     name: str = ""
     hints: tuple[tuple[int, bytes], ...] = ()
+    stopped: bool = False
 
     def __attrs_post_init__(self) -> None:
         if type(self.sequence) is not int or not 1 <= self.sequence <= MAX_SEQUENCE:
             raise MalformedRecordError(f"the sequence is not a number from 1 to {MAX_SEQUENCE}")
         if type(self.port) is not int or not 1 <= self.port <= _MAX_PORT:
             raise MalformedRecordError(f"the port is not a number from 1 to {_MAX_PORT}")
+        if self.stopped and self.addresses:
+            raise MalformedRecordError("a peer that has stopped is nowhere, but the record has addresses")
 
 
 @attrs.frozen
@@ -128,7 +133,8 @@ def fit_record(record: Record) -> Record:
 
     The name loses unprintable characters and what goes beyond 24 bytes; addresses that mean nothing elsewhere
     go; then, while it is too long, the last address, and with no address left the last hint. A caller that
-    compares the result with what it passed knows what to log.
+    compares the result with what it passed knows what to log. One that is left without addresses
+    does not become that of a peer that has stopped.
     """
     name = _UNPRINTABLE.sub("", record.name).encode(errors="ignore")[:MAX_NAME_BYTES].decode(errors="ignore")
     addresses = tuple(
@@ -202,6 +208,7 @@ def decode_record(data: bytes) -> SignedRecord:
             _as_addresses(fields[_ADDRESSES], port) if _ADDRESSES in fields else (),
             _as_name(fields[_NAME]) if _NAME in fields else "",
             _as_hints(fields[_HINTS]) if _HINTS in fields else (),
+            stopped=fields.get(_ADDRESSES) == [],
         )
     except KeyError as missing:
         raise MalformedRecordError(f"field {missing} is missing") from None
@@ -212,7 +219,8 @@ def decode_record(data: bytes) -> SignedRecord:
 
 def _encode_payload(record: Record) -> bytes:
     fields: dict[int, object] = {_KEY: record.key.raw, _SEQUENCE: record.sequence, _PORT: record.port}
-    if record.addresses:
+    # Left out, it has none to tell; empty, it has stopped.
+    if record.addresses or record.stopped:
         fields[_ADDRESSES] = [_pack(address, record.port) for address in record.addresses]
     if record.name:
         fields[_NAME] = record.name
@@ -330,8 +338,8 @@ _SIZES_WITH_PORT: Final = frozenset(size + _PORT_SIZE for size in _SIZES)
 
 
 def _as_addresses(value: object, port: int) -> tuple[Address, ...]:
-    if type(value) is not list or not value:
-        raise MalformedRecordError("the addresses are not an array with something in it")
+    if type(value) is not list:
+        raise MalformedRecordError("the addresses are not an array")
     return tuple([_as_address(each, port) for each in value])
 
 

@@ -76,11 +76,21 @@ def test_the_operators_list_replaces_ours() -> None:
     assert texts(record.addresses) == {"203.0.113.7:7200"}
 
 
-def test_the_last_record_has_no_addresses() -> None:
-    """It voids the rest."""
-    me = announcer()
-    record = decode_record(me.announcement(7100, NETWORK, stopping=True).record).record
-    assert record.addresses == ()
+def test_the_last_record_says_that_we_have_stopped() -> None:
+    """It voids the rest; the operator's own addresses are not in it either."""
+    for me in (announcer(), announcer(advertise=(Address.parse("203.0.113.7:7200"),))):
+        announcement = me.announcement(7100, NETWORK, stopping=True)
+        record = decode_record(announcement.record).record
+        assert (record.addresses, record.stopped) == ((), True)
+        assert announcement.addresses == ()
+
+
+def test_a_host_with_link_local_addresses_only_has_not_stopped() -> None:
+    """Its record has no addresses, and does not say that it has stopped."""
+    network = NetworkSnapshot((Interface("eth0", 2, (IPv6Interface("fe80::5/64"),)),))
+    for each in (network, NetworkSnapshot()):
+        record = decode_record(announcer().announcement(7100, each).record).record
+        assert (record.addresses, record.stopped) == ((), False)
 
 
 def test_what_does_not_fit_is_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 
 import pytest
 
-from peernet_core.addresses import Address, IPAddress, parse_ip
+from peernet_core.addresses import Address, Interface, IPAddress, NetworkSnapshot, parse_ip
 from peernet_core.contract import Sighting
+from peernet_core.decisions.candidates import may_dial
 from peernet_core.decisions.ledger import MAX_ADDRESSES, Heard, Kind, Ledger
 from peernet_core.events import Event, PeerDiscovered, PeerLost
 from peernet_core.keys import PeerKey
@@ -23,6 +24,12 @@ def record(
 ) -> SignedRecord:
     """A record whose signature counts as checked; its bytes only have to be its own."""
     made = Record(key, sequence, port, tuple(map(Address.parse, addresses)), name)
+    return SignedRecord(made, repr(made).encode())
+
+
+def stop(sequence: int) -> SignedRecord:
+    """The last record of a peer."""
+    made = Record(KEY, sequence, 7100, stopped=True)
     return SignedRecord(made, repr(made).encode())
 
 
@@ -188,7 +195,7 @@ def test_a_stop_record_ends_all_that_was_signed(bench: Bench) -> None:
     bench.record(record(1, A), "lan")
     bench.record(record(1, B), "dht")
     bench.hint(C, "dht")
-    sighting, events = bench.record(record(2), "lan", heard=heard_at("10.0.0.1", "eth0"))
+    sighting, events = bench.record(stop(2), "lan", heard=heard_at("10.0.0.1", "eth0"))
     assert events == lost("lan")
     assert sighting is not None
     assert sighting.addresses == ()
@@ -201,14 +208,36 @@ def test_a_stop_record_ends_all_that_was_signed(bench: Bench) -> None:
 def test_a_stop_record_needs_no_higher_sequence(bench: Bench) -> None:
     """It contradicts what was signed with the same one, and stopping is the last thing that a peer does."""
     bench.record(record(2, A))
-    assert bench.record(record(2))[1] == lost("lan")
+    bench.record(record(2, B), "dht")
+    assert bench.record(stop(2))[1] == lost("lan", "dht")
 
 
 def test_a_stop_record_of_somebody_unknown(bench: Bench) -> None:
     """Nothing is lost that was not there; the sequence is kept."""
-    assert bench.record(record(2))[1] == []
+    assert bench.record(stop(2), heard=heard_at("fe80::5", "eth0"))[1] == []
     assert bench.ledger.keys() == ()
     assert bench.ledger.highest_sequence(KEY) == 2
+
+
+def test_a_stop_over_a_link_ends_all_that_was_signed(bench: Bench) -> None:
+    """Whatever its sequence, and though the link shows where the peer is."""
+    heard = heard_at("10.0.0.1", "eth0")
+    bench.record(record(9, A), "lan")
+    bench.record(record(9), "inbound", via_link=True, heard=heard)
+    assert bench.record(stop(3), "inbound", via_link=True, heard=heard)[1] == lost("lan", "inbound")
+    assert bench.live() == set()
+
+
+def test_a_record_without_addresses_is_no_stop(bench: Bench) -> None:
+    """Unheard it adds nothing; it ends what was signed before, and nothing of its own sequence."""
+    bench.record(record(1, A), "lan")
+    bench.record(record(2, B), "dht")
+    sighting, events = bench.record(record(2), "lan")
+    assert sighting is not None
+    assert (sighting.addresses, events) == ((), [])
+    assert bench.live() == {f"{B} dht"}
+    assert bench.record(record(3), "lan")[1] == lost("dht")
+    assert bench.ledger.highest_sequence(KEY) == 3
 
 
 def test_over_a_link_a_lower_sequence_wins(bench: Bench) -> None:
@@ -554,6 +583,52 @@ def test_a_higher_sequence_ends_where_the_sender_was_heard(bench: Bench) -> None
 
 
 @pytest.mark.parametrize(
+    ("ip", "interface", "own", "dialed"),
+    [
+        ("fe80::5", "eth0", "fe80::1/64", "[fe80::5%eth0]:7100"),
+        ("127.0.0.1", "lo", "127.0.0.1/8", "127.0.0.1:7100"),
+    ],
+)
+def test_a_peer_without_addresses_is_where_it_is_heard(
+    bench: Bench, ip: str, interface: str, own: str, dialed: str
+) -> None:
+    """A host that has only link-local addresses runs all the same; its word for the place is no signature."""
+    heard = heard_at(ip, interface)
+    bench.record(record(1, A), "dht")
+    sighting, events = bench.record(record(2), heard=heard)
+    assert events == discovered(dialed) + lost("dht")
+    assert bench.record(record(2), heard=heard) == (sighting, [])
+    (candidate,) = bench.ledger.candidates(KEY)
+    assert (str(candidate.address), candidate.kind, candidate.sequence) == (dialed, Kind.HINT, 2)
+    assert candidate.heard == (candidate.address.ip, interface)
+    for name, dials in ((interface, True), ("wlan0", False)):
+        network = NetworkSnapshot((Interface(name, 1, (ip_interface(own),)),))
+        assert may_dial(candidate, network=network, own_port=7200) is dials
+    assert bench.record(record(3, B))[1] == discovered(B)
+    assert bench.live() == {f"{B} lan"}
+
+
+def test_a_peer_without_addresses_is_where_its_link_comes_from(bench: Bench) -> None:
+    """Over a link it is as on a medium that shows the sender."""
+    bench.record(record(9, A), "lan")
+    _, events = bench.record(record(2), "inbound", via_link=True, heard=heard_at("fe80::5", "eth0"))
+    assert events == discovered("[fe80::5%eth0]:7100", source="inbound") + lost("lan")
+    (candidate,) = bench.ledger.candidates(KEY)
+    assert candidate.kind is Kind.HINT
+
+
+def test_a_heard_peer_that_stops_is_lost(bench: Bench) -> None:
+    """Its last record is heard from the same place, which is no sign of life."""
+    heard = heard_at("fe80::5", "eth0")
+    bench.record(record(1), heard=heard)
+    sighting, events = bench.record(stop(2), heard=heard)
+    assert events == lost("lan")
+    assert sighting is not None
+    assert sighting.addresses == ()
+    assert bench.live() == set()
+
+
+@pytest.mark.parametrize(
     "heard",
     [
         (IPv4Address("0.0.0.0"), "eth0"),
@@ -565,6 +640,7 @@ def test_a_higher_sequence_ends_where_the_sender_was_heard(bench: Bench) -> None
 )
 def test_a_sender_that_can_be_nobodys(bench: Bench, heard: Heard) -> None:
     """What the network made up is left out; the record counts."""
+    assert bench.record(record(1), heard=heard)[1] == []
     assert bench.record(record(1, A), heard=heard)[1] == discovered(A)
 
 
@@ -714,7 +790,7 @@ def test_sighting_numbers_are_never_used_twice(bench: Bench) -> None:
     for number in range(50):
         sighting, _ = bench.hint(A, ttl_s=1)
         ids.add(sighting.id)
-        stopped, _ = bench.record(record(number + 1))
+        stopped, _ = bench.record(stop(number + 1))
         assert stopped is not None
         ids.add(stopped.id)
         bench.wait(1)

@@ -57,6 +57,7 @@ class Lease:
     kind: Kind = Kind.SIGNED
     renew: bool = True
     heard: Place | None = None
+    stopped: bool = False
 
 
 @attrs.define(eq=False)
@@ -102,7 +103,7 @@ class Model:
                 for each in self.leases
                 if each.key == lease.key
                 and each.sequence
-                and (each.sequence != lease.sequence or not lease.places)
+                and (each.sequence != lease.sequence or lease.stopped)
             )
         if lease.places and lease.end > now:
             self.leases.append(lease)
@@ -181,7 +182,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.sightings: list[tuple[Sighting, int]] = []
         self.forgotten: list[tuple[tuple[Statement, ...], list[Lease]]] = []
         self.next_number = 0
-        self.records: list[tuple[KeyAndSource, int, list[Place]]] = []
+        self.records: list[tuple[KeyAndSource, int, list[Place] | None]] = []
 
     def lease(self, **what: object) -> Lease:
         self.next_number += 1
@@ -198,7 +199,7 @@ class LedgerMachine(RuleBasedStateMachine):
         key=st.sampled_from(KEYS),
         source=st.sampled_from(SOURCES),
         sequence=st.integers(1, 4),
-        places=SIGNED_PLACES,
+        places=SIGNED_PLACES | st.none(),
         ttl_s=TTLS,
         renew=st.booleans(),
         sender=st.sampled_from(list(SENDERS)),
@@ -209,18 +210,20 @@ class LedgerMachine(RuleBasedStateMachine):
         key: PeerKey,
         source: str,
         sequence: int,
-        places: list[Place],
+        places: list[Place] | None,
         ttl_s: float,
         renew: bool,
         sender: str,
         via_link: bool,
     ) -> None:
+        """See where a peer is, or, without a list of places, that it has stopped."""
         self.records.append(((key, source), sequence, places))
+        stopped, places = places is None, places or []
         addresses = tuple(Address(ip_address(ip), port) for ip, port in places)
-        record = Record(key, sequence, PORTS[0], addresses)
+        record = Record(key, sequence, PORTS[0], addresses, stopped=stopped)
         data = repr(record).encode()
         heard, heard_ip = SENDERS[sender]
-        heard_place = (heard_ip, PORTS[0]) if places and heard_ip else None
+        heard_place = (heard_ip, PORTS[0]) if heard_ip and not stopped else None
         if heard_place in places:
             heard_place = None
         new = self.lease(
@@ -233,6 +236,7 @@ class LedgerMachine(RuleBasedStateMachine):
             sequence=sequence,
             sender=sender,
             renew=renew,
+            stopped=stopped,
         )
         number, expected = self.model.events(lambda: self.model.record(new, via_link=via_link, now=self.now))
         sighting, events = self.ledger.record_seen(

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
+import attrs
 import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -67,6 +68,7 @@ def fields_as_in_vectors(record: Record) -> dict[str, object]:
         "addresses": [str(address) for address in record.addresses],
         "name": record.name,
         "hints": [[kind, content.hex()] for kind, content in record.hints],
+        "stopped": record.stopped,
     }
 
 
@@ -116,6 +118,7 @@ some_records = st.builds(
     any_text,
     st.lists(st.tuples(st.integers(0, 65535), st.binary(max_size=60)), max_size=4).map(tuple),
 )
+some_records |= some_records.map(lambda record: attrs.evolve(record, addresses=(), stopped=True))
 
 
 @given(some_records)
@@ -135,6 +138,7 @@ def test_fitting_keeps_what_is_first(record: Record) -> None:
     fitted = fit_record(record)
     assert fit_record(fitted) == fitted
     assert (fitted.key, fitted.sequence, fitted.port) == (record.key, record.sequence, record.port)
+    assert fitted.stopped is record.stopped
     usable = list(dict.fromkeys(a.endpoint for a in record.addresses if may_be_signed(a.ip)))
     assert [a.endpoint for a in fitted.addresses] == usable[: len(fitted.addresses)]
     assert all(a.source == "" for a in fitted.addresses)
@@ -176,6 +180,34 @@ def test_addresses_that_mean_nothing_elsewhere_never_go_in() -> None:
     assert [str(a) for a in decode_record(encode_record(record, IDENTITY)).record.addresses] == [
         "10.0.0.5:7100"
     ]
+
+
+def test_a_record_left_without_addresses_is_not_that_of_a_stopped_peer() -> None:
+    """Field 4 is left out: the peer runs, and can be reached where it is heard."""
+    data = encode_record(with_addresses("127.0.0.1:7100", "[fe80::1%eth0]:7100"), IDENTITY)
+    record = decode_record(data).record
+    assert (record.addresses, record.stopped) == ((), False)
+    assert 4 not in cbor2.loads(data[9:-66])
+
+
+def test_a_stopped_peer_has_an_empty_array_of_addresses() -> None:
+    """That, and nothing else, is the one spelling."""
+    data = encode_record(with_addresses(stopped=True), IDENTITY)
+    assert decode_record(data).record == with_addresses(stopped=True)
+    assert cbor2.loads(data[9:-66])[4] == []
+
+
+def test_a_stopped_record_has_no_addresses() -> None:
+    """It would say two things at once."""
+    with pytest.raises(MalformedRecordError, match="has stopped"):
+        with_addresses("10.0.0.5:7100", stopped=True)
+
+
+@pytest.mark.parametrize("stopped", ["04f4", "04f6", "0400", "0440", "04a0", "049800", "049fff", "04f7"])
+def test_a_stop_has_no_other_spelling(stopped: str) -> None:
+    """Neither another empty value nor a longer form of the empty array."""
+    with pytest.raises(MalformedRecordError):
+        decode_record(enclose(b"\xa4" + deterministic(known)[1:] + bytes.fromhex(stopped)))
 
 
 @pytest.mark.parametrize(
@@ -331,6 +363,7 @@ def assert_decodes_or_is_refused(payload: bytes) -> None:
     assert all(type(key) is int and 0 <= key <= 23 for key in decoded)
     assert not any(map(holds_odd_items, decoded.values()))
     assert (record.key.raw, record.sequence, record.port) == (decoded[1], decoded[2], decoded[3])
+    assert record.stopped is (4 in decoded and not record.addresses)
     assert all(may_be_signed(address.ip) for address in record.addresses)
 
 

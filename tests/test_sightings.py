@@ -153,6 +153,39 @@ def test_over_a_link_only_the_peers_own_record_passes(sightings: Sightings) -> N
     assert events == [PeerDiscovered(FRIEND.key, Address(IP, 7100, "inbound"))]
 
 
+def test_a_peer_without_addresses_is_told_from_one_that_stopped(sightings: Sightings) -> None:
+    """On a medium and over a link: the first is where it is heard, the second nowhere."""
+    heard = (ip_address("fe80::2"), "eth0")
+    there = Address.parse("[fe80::2%eth0]:7100")
+    for sequence, source in ((1, "lan"), (3, "inbound")):
+        events = []
+        for each in (
+            Record(FRIEND.key, sequence, 7100),
+            Record(FRIEND.key, sequence + 1, 7100, stopped=True),
+        ):
+            data = encode_record(each, FRIEND)
+            if source == "lan":
+                report = sightings.record_received(source, data, ttl_s=60, renew=True, heard=heard, now=0.0)
+                events += report.events
+            else:
+                events += sightings.over_link(FRIEND.key, data, heard, now=0.0)[1]
+        assert events == [
+            PeerDiscovered(FRIEND.key, there.with_source(source)),
+            PeerLost(FRIEND.key, source),
+        ]
+
+
+def test_a_stranger_that_stopped_is_not_mentioned(sightings: Sightings) -> None:
+    """There is nowhere to say that it is; one that has no addresses to tell is where it was heard."""
+    heard = (ip_address("fe80::2"), "eth0")
+    told = []
+    for record in (Record(STRANGER.key, 2, 7100, stopped=True), Record(STRANGER.key, 1, 7100)):
+        data = encode_record(record, STRANGER)
+        told.append(sightings.record_received("lan", data, ttl_s=60, renew=True, heard=heard, now=0.0).events)
+    there = Address.parse("[fe80::2%eth0]:7100", source="lan")
+    assert told == [[], [PeerDropped(STRANGER.key, there, "not in the trust list")]]
+
+
 def test_a_lease_ends_unless_it_is_refreshed(sightings: Sightings) -> None:
     """The loss names the source."""
     receive(sightings, record_of(FRIEND), now=0.0)

@@ -10,7 +10,7 @@ import pytest
 
 from peernet_core.addresses import Address, parse_ip
 from peernet_core.contract import Sighting
-from peernet_core.decisions.ledger import Ledger, Statement
+from peernet_core.decisions.ledger import Kind, Ledger, Statement
 from peernet_core.decisions.strangers import (
     MAX_REPORTED,
     MAX_STATEMENTS,
@@ -118,9 +118,26 @@ def test_a_lease_of_no_time_ends_what_it_repeats(strangers: Strangers) -> None:
 def test_an_unverified_stop_record_ends_nothing(strangers: Strangers) -> None:
     """Anybody could have made it."""
     strangers.record_seen("lan", record(1, A), ttl_s=60, now=0.0)
-    sighting = strangers.record_seen("lan", record(9), ttl_s=60, now=0.0)
+    made = Record(KEY, 9, 7100, stopped=True)
+    sighting = strangers.record_seen(
+        "lan", SignedRecord(made, b"stop"), ttl_s=60, heard=(parse_ip("fe80::5"), "eth0"), now=0.0
+    )
     assert sighting.addresses == ()
     assert len(strangers) == 1
+
+
+def test_a_stranger_without_addresses_is_where_it_is_heard(strangers: Strangers) -> None:
+    """If it is heard; once it is trusted, it can be dialed there."""
+    strangers.record_seen("dht", record(1), ttl_s=60, now=0.0)
+    assert strangers.listing() == ()
+    strangers.record_seen("lan", record(1), ttl_s=60, heard=(parse_ip("fe80::5"), "eth0"), now=0.0)
+    there = Address.parse("[fe80::5%eth0]:7100", source="lan")
+    assert strangers.listing() == (Stranger(KEY, there, "lan", 0.0),)
+    ledger = Ledger()
+    for statement in strangers.take(KEY, now=1.0):
+        assert ledger.admit(statement, now=1.0) == [PeerDiscovered(KEY, there)]
+    (candidate,) = ledger.candidates(KEY)
+    assert (candidate.kind, candidate.heard) == (Kind.HINT, (there.ip, "eth0"))
 
 
 def test_withdrawing(strangers: Strangers) -> None:

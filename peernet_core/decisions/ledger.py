@@ -82,7 +82,7 @@ class Ledger:
         """Take in a record whose signature was checked, now or when its bytes were first seen.
 
         A higher sequence than the highest held ends every older signed statement of the key, whichever source
-        it came from. A record without addresses ends all signed statements and adds none.
+        it came from. That of a peer that has stopped ends all signed statements and adds none.
 
         Args:
             source: Which backend instance reported it.
@@ -90,7 +90,8 @@ class Ledger:
             ttl_s: The lease in seconds; None: until it is withdrawn.
             renew: Whether the same bytes extend the lease. If not, an unchanged sequence has the lease that
                 it got when this source first brought it, also when that is over.
-            heard: The sender's address and interface, where the medium shows them: one more address.
+            heard: The sender's address and interface, where the medium shows them: one more address, and the
+                only one of a peer whose record has none.
             via_link: The peer itself said so just now: it counts whatever its sequence, and what was signed
                 with any other ends.
             now: The loop's time.
@@ -279,7 +280,7 @@ class Ledger:
         if signed is not None:
             if not statement.renew:
                 self._fix(view, statement.sighting.source, signed, statement.expires_at)
-            self._void(peer, None if not sighting.addresses else signed.record.sequence)
+            self._void(peer, None if signed.record.stopped else signed.record.sequence)
             peer.highest = signed.record.sequence
         while (surplus := view.surplus()) is not None:
             self._remove(surplus, view)

@@ -159,11 +159,13 @@ def record_statement(
 ) -> Statement:
     """Build the statement for a record.
 
-    A record without addresses gives a statement without any, wherever it was heard: the peer has stopped.
+    That of a peer that has stopped gives a statement without addresses, wherever it was heard. Any other has
+    the sender's address, if it was heard, also where the record names none: a host that has only loopback and
+    link-local addresses can sign none of them.
     """
     record = signed.record
     addresses = dict.fromkeys(address.with_source(source) for address in record.addresses)
-    sender = _sender(heard, record.port, source) if addresses else None
+    sender = None if record.stopped else _sender(heard, record.port, source)
     if sender is None or sender in addresses:
         place = None
     else:

@@ -101,7 +101,8 @@ class Strangers:
     ) -> Sighting:
         """Take in a stranger's record, unverified; see `Ledger.record_seen` for the arguments.
 
-        One without addresses is not kept: it would say that the stranger stopped, and may be anybody's.
+        One without addresses is kept if its sender was heard. One that says that the stranger has stopped is
+        not, and ends nothing: it may be anybody's.
         """
         key = signed.record.key
         expires_at = lease_end(ttl_s, now=now)

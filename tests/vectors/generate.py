@@ -158,6 +158,7 @@ def make_valid_records() -> list[dict[str, object]]:
         "addresses": ["10.0.0.5:7100", "203.0.113.7:443", "[2001:db8::5]:7100", "[fd00::5]:7101"],
         "name": "kitchen-pi",
         "hints": [],
+        "stopped": False,
     }
     smallest = {"sequence": 1, "port": 1, "addresses": [], "name": ""}
     largest = {
@@ -171,10 +172,11 @@ def make_valid_records() -> list[dict[str, object]]:
         "full": (cbor(FULL), {}, True),
         "smallest": (cbor(SMALLEST), smallest, True),
         "stopped": (
-            with_fields(4, _2=1_760_000_000_000_001),
-            {"sequence": 1_760_000_000_000_001, "addresses": []},
+            with_fields(_2=1_760_000_000_000_001, _4=[]),
+            {"sequence": 1_760_000_000_000_001, "addresses": [], "stopped": True},
             True,
         ),
+        "no addresses": (with_fields(4), {"addresses": []}, True),
         "largest": (
             cbor({1: KEY, 2: 2**63 - 1, 3: 65535, 4: FIVE_AND_THREE, 5: "Küche (Erdgeschoss) ☕"}),
             largest,
@@ -270,7 +272,12 @@ def make_invalid_records() -> list[dict[str, str]]:
         "a sequence of 64 bits": signed(with_fields(_2=2**63)),
         "port 0": signed(with_fields(_3=0)),
         "port 65536": signed(with_fields(_3=65536)),
-        "addresses that are empty": signed(with_fields(_4=[])),
+        "stopped, as an empty map": signed(with_fields(_4={})),
+        "stopped, as an empty byte string": signed(with_fields(_4=b"")),
+        "stopped, as false": signed(and_one + b"\x04\xf4"),
+        "stopped, as null": signed(and_one + b"\x04\xf6"),
+        "stopped, spelt with two bytes": signed(and_one + b"\x04\x98\x00"),
+        "stopped, of indefinite length": signed(and_one + b"\x04\x9f\xff"),
         "addresses as a number": signed(with_fields(_4=4)),
         "addresses as a map": signed(with_fields(_4={0: packed("10.0.0.5")})),
         "an address as text": signed(with_fields(_4=["10.0.0.5"])),
