@@ -137,7 +137,7 @@ class Engine:
         await self.supervisor.stop()
 
     async def _say_farewell(self) -> None:
-        """The last record has no addresses: it voids the others at once."""
+        """The last record says that we stopped: it voids the others at once."""
         try:
             farewell = self.announcer.announcement(self.acceptor.port, self.network.snapshot, stopping=True)
         except StorageError as error:
