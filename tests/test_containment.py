@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from peernet_core.backends.containment import GRACE_S, ContainedTask, Ending, Outcome, describe, outlast
+from peernet_core.testing import JumpingEventLoop
 
 ANYTHING = [
     ValueError("x"),
@@ -146,6 +147,33 @@ async def test_a_task_that_swallows_cancellation_is_ended_by_force(
     assert GRACE_S <= loop.time() - began < GRACE_S + 0.5
     assert task.was_cancelled
     assert task.outcome is not None
+
+
+def test_a_task_ended_by_force_is_no_complaint_of_the_loop_s() -> None:
+    """Its task fails because its coroutine is gone; that is known, and nobody need read of it."""
+    complaints = list[object]()
+
+    async def run() -> None:
+        task = ContainedTask(always(), name="stubborn")
+        await asyncio.sleep(1)
+        assert await task.end() is Ending.FORCED
+
+    with asyncio.Runner(loop_factory=JumpingEventLoop) as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        runner.run(run())
+        gc.collect()
+    assert complaints == []
+
+
+async def test_a_task_cancelled_by_somebody_else_counts_as_cancelled() -> None:
+    """As when the loop shuts down; one that raises CancelledError of its own accord does not."""
+    task = ContainedTask(asyncio.sleep(600), name="sleeping")
+    await asyncio.sleep(1)
+    for each in asyncio.all_tasks():
+        if each.get_name() == "sleeping":
+            each.cancel()
+    await task.wait()
+    assert task.was_cancelled
 
 
 async def test_a_task_that_waits_for_another_stubborn_one_may_never_end() -> None:

@@ -412,6 +412,8 @@ async def test_a_thread_reports_through_the_loop_and_ends_when_told() -> None:
         loop.call_soon_threadsafe(started.set)
         thread.stopping.wait()
         thread.peer_lost(PEER, IP, 7100)
+        thread.peer_lost(PEER, IPv6Address("::ffff:10.0.0.5"))
+        thread.peer_lost(PEER, IPv6Address("64:ff9b::a00:5"))
         thread.peer_lost(thread.key)
 
     context.spawn_thread(listen, name="listener")
@@ -424,6 +426,8 @@ async def test_a_thread_reports_through_the_loop_and_ends_when_told() -> None:
         ("record", "lan", b"r", 60.0, False, (IP, "eth0")),
         ("address", "lan", PEER, IP, 7100, 5.0, True),
         ("source lost", "lan", PEER, IP, 7100),
+        ("source lost", "lan", PEER, IP, None),
+        ("source lost", "lan", PEER, IPv6Address("64:ff9b::a00:5"), None),
         ("source lost", "lan", OWN, None, None),
     ]
     assert crashes == []
@@ -476,6 +480,7 @@ async def test_a_thread_that_ignores_stopping_is_named_and_left(caplog: pytest.L
         loop.call_soon_threadsafe(reported.set)
 
     context.spawn_thread(deaf, name="deaf")
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "lan: deaf")
     before = context.clock()
     assert await context.aclose(thread_timeout_s=TIMEOUT_S) == ("lan: deaf",)
     assert context.clock() - before == pytest.approx(TIMEOUT_S)

@@ -22,7 +22,7 @@ from peernet_core.contract import Announcement, Context, DiscoverySpec, Sighting
 from peernet_core.errors import BackendError, ConfigurationError, NodeClosedError
 from peernet_core.events import BackendFailed, BackendStarted, Event
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.testing import unfinished_tasks
+from peernet_core.testing import JumpingEventLoop, unfinished_tasks
 
 OWN, PEER = (Identity.generate().key for _ in range(2))
 HOOKS = ("start", "announce_self", "resolve", "stop")
@@ -190,28 +190,6 @@ class Desk:
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
-
-
-class Complaints(logging.Handler):
-    """Keeps what the loop complains about."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines = list[str]()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def nothing_unretrieved() -> Iterator[None]:
-    """Forgotten exceptions are complained about when they are collected, and only to the log."""
-    complaints, log = Complaints(), logging.getLogger("asyncio")
-    log.addHandler(complaints)
-    yield
-    gc.collect()
-    log.removeHandler(complaints)
-    assert complaints.lines == []
 
 
 def backend(instance: object, source: str = "lan", **options: Any) -> Backend:
@@ -899,16 +877,56 @@ async def test_a_mistake_of_ours_is_not_blamed_on_the_backend(desk: Desk) -> Non
     assert desk.events == []
 
 
+def test_no_exception_is_forgotten() -> None:
+    """The loop complains of one when its task is collected; whatever backends do, it has nothing to say."""
+    complaints = list[str]()
+
+    async def run(behaviour: str) -> None:
+        supervisor = Desk().supervisor()
+        bad = Scripted(dict.fromkeys(HOOKS[1:], BEHAVIOURS[behaviour][0]))
+        worse = scripted("start", behaviour)
+        await supervisor.start([backend(bad, "bad"), backend(worse, "worse", required=False)])
+        await supervisor.announce(announcement(1))
+        await supervisor.resolve(PEER)
+        await asyncio.sleep(20)
+        await supervisor.stop()
+
+    with asyncio.Runner(loop_factory=JumpingEventLoop) as runner:
+        runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        for behaviour in BEHAVIOURS:
+            runner.run(run(behaviour))
+        gc.collect()
+    assert complaints == []
+
+
 def test_a_loop_that_shuts_down_takes_backends_with_it() -> None:
     """Without a stop, as when the process is interrupted: `stop` runs once, and the loop can close."""
     lan = Scripted({"start": hanging})
-    running = Scripted()
+    desks = list[Desk]()
+
+    async def spawn() -> None:
+        assert running.context is not None
+        running.context.spawn(hanging())
+
+    running = Scripted({"start": spawn})
 
     async def run() -> None:
-        desk = Desk()
-        supervisor = desk.supervisor()
+        desks.append(Desk())
+        supervisor = desks[0].supervisor()
         await supervisor.start([backend(lan, required=False), backend(running, "running")])
         await asyncio.sleep(0.01)
 
     asyncio.run(run())
     assert lan.names() == running.names() == ["start", "stop"]
+    assert not [failure for failure in desks[0].failures() if "task" in failure]
+
+
+async def test_a_runner_whose_start_is_cancelled_stops(desk: Desk) -> None:
+    """Before the cancellation goes on."""
+    slow, began = Scripted({"start": lambda: asyncio.sleep(8), "stop": lambda: asyncio.sleep(2)}), now()
+    runner = BackendRunner(backend(slow), make_context=desk.context, on_started=print, on_failed=print)
+    with anyio.move_on_after(1):
+        await runner.start()
+    assert now() - began == pytest.approx(3)
+    assert slow.names() == ["start", "stop"]
+    assert runner.state is RunnerState.STOPPED

@@ -35,7 +35,7 @@ class BackendInstance:
         self._plugins = plugins
 
     def make(self) -> BackendError | None:
-        """Make the instance, and register it; what is wrong."""
+        """Make the instance, and register it; what is wrong. `discard` undoes it, also when it went wrong."""
         try:
             plugin = self._backend.make()
         except BaseException as error:  # noqa: BLE001 - a backend's constructor may raise anything
@@ -54,12 +54,8 @@ class BackendInstance:
             self._plugins.check_pending()
             problem = self._check_hooks()
         except BaseException as error:  # noqa: BLE001 - 1.6 evaluates the plugin's properties
-            self.discard()
             return failed(self._backend, f"it does not fit the contract: {describe(error)}", error)
-        if problem is not None:
-            self.discard()
-            return failed(self._backend, problem)
-        return None
+        return None if problem is None else failed(self._backend, problem)
 
     def _check_hooks(self) -> str | None:
         # An instance that an application made has passed no check before.

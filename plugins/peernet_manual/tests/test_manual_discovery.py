@@ -186,7 +186,7 @@ async def test_the_application_announces_and_loses_peers() -> None:
 
 async def test_saying_the_same_again_changes_nothing() -> None:
     """One report, which one loss takes back; also when the file had said it first."""
-    manual = ManualDiscovery([ManualPeer(ALICE, HERE)])
+    manual = ManualDiscovery([ManualPeer(ALICE, HERE.with_source("elsewhere"))])
     async with running(manual) as ledger:
         manual.announce_peer(ALICE, HERE)
         manual.announce_peer(ALICE, "10.0.0.5:7100")
