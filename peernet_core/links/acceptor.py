@@ -141,12 +141,7 @@ class Acceptor:
             self._tasks[number].cancel()
 
     async def _run_one(self, number: int, accepted: socket.socket, remote: Address) -> None:
-        try:
-            stream = await SocketStream.from_socket(accepted)
-        except BaseException:
-            self._admission.leave(number)
-            accepted.close()
-            raise
+        stream: SocketStream | None = None
         detached = False
 
         def detach() -> None:
@@ -155,6 +150,9 @@ class Acceptor:
 
         try:
             async with asyncio.timeout(_TIMEOUT_S) as deadline:
+                # A stranger that says nothing costs a socket, and no stream's buffers and reference cycles.
+                await _first_byte(accepted)
+                stream = await SocketStream.from_socket(accepted)
                 await self._serve(
                     Arrival(
                         stream,
@@ -170,5 +168,18 @@ class Acceptor:
             _LOG.debug("%s: serving it failed", remote, exc_info=True)
         finally:
             self._admission.leave(number)
-            if not detached:
+            if stream is None:
+                accepted.close()
+            elif not detached:
                 await aclose_forcefully(stream)
+
+
+async def _first_byte(accepted: socket.socket) -> None:
+    """Wait until there is something to read; its end counts."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(accepted, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(accepted)
