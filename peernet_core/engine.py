@@ -121,6 +121,7 @@ class Engine:
     async def aclose(self) -> None:
         """Say goodbye on every link and medium, then end everything; takes seconds at most."""
         self._unsubscribe()
+        self.acceptor.stop()
         self.registry.stop("stopped", now=self.clock())
         self.switchboard.apply()
         try:

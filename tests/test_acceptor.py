@@ -153,6 +153,20 @@ async def test_it_can_be_ended_while_it_pauses() -> None:
     assert acceptor.pauses in {2, 3}
 
 
+async def test_after_a_stop_nobody_new_gets_in() -> None:
+    """What is being served goes on until the end."""
+    async with (
+        accepting(_echo) as acceptor,
+        await anyio.connect_tcp("127.0.0.1", acceptor.port) as stream,
+    ):
+        await anyio.sleep(0.01)
+        acceptor.stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", acceptor.port))
+        await stream.send(b"x")
+        assert await stream.receive() == b"x"
+
+
 async def test_ending_it_ends_what_it_serves() -> None:
     """Connections are closed, sockets too."""
     async with accepting(_silent) as acceptor:

@@ -332,6 +332,29 @@ def test_a_bye_ends_the_link_with_its_reason(deciding: Bench) -> None:
     assert PeerDisconnected(LARGE.key, "stopped") in deciding.events()
 
 
+def test_a_peer_that_stops_is_not_taken_up_again_at_once(deciding: Bench) -> None:
+    """Its other connections are closed as well, and the next dial waits: it is on its way out."""
+    deciding.see()
+    deciding.inbound(1)
+    deciding.now += 60
+    deciding.inbound(2)
+    deciding.frame(1, Bye("stopped"))
+    assert sorted(deciding.closed()) == [1, 2]
+    assert deciding.events() == [PeerDisconnected(LARGE.key, "stopped")]
+    assert deciding.dialed() == []
+    deciding.wait()
+    assert deciding.dialed() != []
+
+
+def test_a_goodbye_on_another_connection_leaves_the_link(deciding: Bench) -> None:
+    """Only that connection ends."""
+    deciding.inbound(1)
+    deciding.inbound(2)
+    deciding.frame(2, Bye("stopped"))
+    assert deciding.closed() == [2]
+    assert deciding.registry.link_of(LARGE.key) == 1
+
+
 def test_removed_trust_ends_everything_of_that_peer(deciding: Bench) -> None:
     """Link, waiting connections and dials go, and what is heard afterwards is a stranger's."""
     deciding.see()

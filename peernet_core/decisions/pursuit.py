@@ -197,8 +197,7 @@ class Pursuit:
             case Pong():
                 self._follow(self._agreement.pong_received(connection), now=now)
             case Bye(reason=reason):
-                self._effects.append(CloseConnection(connection, f"bye: {reason}"))
-                self.closed(connection, reason, now=now)
+                self._left(connection, reason, now=now)
             case _:
                 return False
         return True
@@ -252,7 +251,20 @@ class Pursuit:
             self._racing = None
             self._effects.append(CancelDial(self.key))
 
+    def _left(self, connection: ConnectionId, reason: str, *, now: float) -> None:
+        """The peer stops: none of its connections is any good, and dialing it again can wait."""
+        if connection != self._agreement.link:
+            self._effects.append(CloseConnection(connection, reason))
+            self.closed(connection, reason, now=now)
+            return
+        self._carry_out(self._agreement.reset(reason), now=now)
+        self._retry_at = self._backoff.failed(now=now)
+
     def _follow(self, outcomes: Iterable[Outcome], *, now: float) -> None:
+        self._carry_out(outcomes, now=now)
+        self._consider(now=now)
+
+    def _carry_out(self, outcomes: Iterable[Outcome], *, now: float) -> None:
         """Turn what the agreement wants into effects and events."""
         for outcome in outcomes:
             match outcome:
@@ -269,7 +281,6 @@ class Pursuit:
                     self._linked(connection, moved=moved, now=now)
                 case Unlinked(reason):
                     self._unlinked(reason, now=now)
-        self._consider(now=now)
 
     def _linked(self, connection: ConnectionId, *, moved: bool, now: float) -> None:
         self._cancel()

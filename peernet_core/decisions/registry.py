@@ -315,6 +315,11 @@ class Registry:
             if pursuit.link is not None:
                 self._effects.append(SendFrame(pursuit.link, RecordUpdate(record)))
 
+    @property
+    def stopping(self) -> bool:
+        """Whether goodbyes have been said."""
+        return self._stopping
+
     def stop(self, reason: str, *, now: float) -> None:
         """Say goodbye to everyone; nothing is dialed or accepted any more."""
         self._stopping = True

@@ -65,7 +65,7 @@ class Acceptor:
     """
 
     def __init__(self, sockets: list[socket.socket], serve: Serve, *, clock: Callable[[], float]) -> None:
-        self._sockets = sockets
+        self._sockets = list(sockets)
         self._serve = serve
         self._clock = clock
         self._admission = Admission()
@@ -81,19 +81,24 @@ class Acceptor:
         for listening in self._sockets:
             self._listen(listening)
 
-    async def aclose(self) -> None:
-        """Stop accepting, end every connection that is still being served, and close the sockets."""
+    def stop(self) -> None:
+        """Accept no more; what is being served goes on."""
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
             loop.remove_reader(listening)
         for pause in self._pausing:
             pause.cancel()
+        for listening in self._sockets:
+            listening.close()
+        self._sockets.clear()
+
+    async def aclose(self) -> None:
+        """Stop accepting, and end every connection that is still being served."""
+        self.stop()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for listening in self._sockets:
-            listening.close()
 
     def _listen(self, listening: socket.socket) -> None:
         # Not `loop.sock_accept`: a connection that arrives as that is cancelled is lost, open.

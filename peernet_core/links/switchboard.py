@@ -126,7 +126,9 @@ class Switchboard:
             _LOG.debug("%s: %s", arrival.remote, error)
             return
         arrival.authenticated()
-        if connection.protocol == LINK_PROTOCOL:
+        if self._registry.stopping:
+            connection.abort()
+        elif connection.protocol == LINK_PROTOCOL:
             await self._serve_link(connection, arrival)
         else:
             await self._streams.serve(connection, arrival.established)
