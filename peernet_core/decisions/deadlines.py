@@ -70,6 +70,7 @@ class Deadlines:
             _, item = heappop(self._heap)
             del self._ends[item], self._queued[item]
             due.append(item)
+        self._compact()
         return due
 
     def _compact(self) -> None:
