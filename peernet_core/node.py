@@ -78,7 +78,7 @@ class Node:
         """Make a node as a configuration file says.
 
         Args:
-            path: The file; None: no file, so no backends either.
+            path: The file; None: where it is looked for otherwise, and if there is none, no backends.
             data_dir: Overrides PEERNET_DATA_DIR, the file, and the user's data folder, in this order.
 
         Raises:

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import ClassVar
 
 import anyio
 import attrs
 import pytest
 
 from peernet_core import (
+    Announcement,
     Backend,
     BackendFailed,
     BackendStarted,
@@ -41,6 +43,7 @@ from peernet_core import (
 from peernet_core.addresses import parse_ip
 from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.errors import DataDirectoryInUseError
+from peernet_core.records import Record, decode_record
 
 GUARD_S = 60.0
 LOOPBACK = parse_ip("127.0.0.1")
@@ -271,7 +274,7 @@ async def test_removed_trust_cuts_link_and_streams_and_does_not_come_back() -> N
 
         stream = await one.open(other.key, "hold/1", timeout_s=GUARD_S)
         one.trust.remove(other.key)
-        with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
+        with anyio.fail_after(GUARD_S), pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
             await stream.receive()
         seen = await until(events, lambda event: isinstance(event, PeerDisconnected))
         assert seen[-1] == PeerDisconnected(other.key, "untrusted")
@@ -470,3 +473,30 @@ async def test_several_instances_of_one_backend_report_side_by_side() -> None:
         await until(events, is_connected)
         [peer] = node.peers()
         assert {address.source for address in peer.addresses} >= {"left", "right"}
+
+
+@attrs.define(eq=False)
+class Stored(DiscoverySpec):
+    """A medium that never forgets: it keeps what was announced."""
+
+    refresh_s: ClassVar[float] = 20.0
+    records: list[Record]
+
+    @hookimpl
+    async def start(self, context: Context) -> None:
+        """Nothing to listen to."""
+
+    @hookimpl
+    async def announce_self(self, announcement: Announcement) -> None:
+        self.records.append(decode_record(announcement.record).record)
+
+
+async def test_a_medium_that_stores_is_told_anew_and_at_last_that_we_stopped() -> None:
+    """As often as it asks for, each time with a higher number; the last record voids the others."""
+    records: list[Record] = []
+    async with Node(CONFIG, backends=[Backend("stored", "", "stored", lambda: Stored(records))]):
+        await anyio.sleep(65)
+        assert len(records) == 4
+        assert not any(record.stopped for record in records)
+    assert [record.stopped for record in records[4:]] == [True]
+    assert [record.sequence for record in records] == sorted({record.sequence for record in records})
