@@ -19,7 +19,7 @@ from peernet_core.contract import Announcement, Sighting
 from peernet_core.decisions.frames import BOOT_ID_SIZE, Hello
 from peernet_core.decisions.registry import Registry
 from peernet_core.errors import BackendError, StorageError
-from peernet_core.events import Event, NodeStarted
+from peernet_core.events import BackendStarted, Event, NodeStarted
 from peernet_core.home import Home
 from peernet_core.keys import PeerKey
 from peernet_core.links.acceptor import Acceptor
@@ -68,6 +68,7 @@ class Engine:
         self.network = PolledNetwork()
         self.contexts = TlsContexts(home.identity, home.trust.keys(), streams.protocols)
         self.registry = Registry(me=home.identity.key, trust=home.trust, policy=policy, now=self.clock())
+        self.supervisor = Supervisor(make_context=self._make_context, publish=self._supervised)
         self.switchboard = Switchboard(
             self.registry,
             contexts=self.contexts,
@@ -76,9 +77,9 @@ class Engine:
             is_trusted=home.trust.__contains__,
             publish=publish,
             raise_sequence=self._raise_sequence,
+            look_up=self.supervisor.resolve,
             clock=self.clock,
         )
-        self.supervisor = Supervisor(make_context=self._make_context, publish=publish)
         self.announcer = Announcer(
             home.identity,
             home.numbers,
@@ -88,6 +89,7 @@ class Engine:
         )
         self._publish = publish
         self._untrusted = untrusted
+        self._backends_are_up = False
         self._boot_id = secrets.token_bytes(BOOT_ID_SIZE)
         self._tasks: set[asyncio.Task[None]] = set()
         sockets = bind(config.listen, preferred_port=home.last_port())
@@ -110,6 +112,8 @@ class Engine:
         self._publish(NodeStarted(self.home.identity.key, self.acceptor.port, addresses))
         await self.supervisor.announce(announcement)
         await self.supervisor.start(backends)
+        self._backends_are_up = True
+        self._search()
         self._spawn(self.network.run(), "network")
         self._spawn(self._follow_network(), "follow-network")
         if self.home.watcher is not None:
@@ -183,6 +187,19 @@ class Engine:
             with contextlib.suppress(BackendError):  # one that did not start wants nothing
                 wanted.append(getattr(self.supervisor.instance(backend.source), "refresh_s", None))
         return min((each for each in wanted if each is not None), default=None)
+
+    # Lookups.
+
+    def _supervised(self, event: Event) -> None:
+        """Pass on what became of a backend; one that starts later than the others asks on its own."""
+        self._publish(event)
+        if isinstance(event, BackendStarted) and self._backends_are_up:
+            self._search(event.source)
+
+    def _search(self, *sources: str) -> None:
+        if self.supervisor.resolves(*sources):
+            self.registry.search(now=self.clock())
+            self.switchboard.apply()
 
     # What runs beside.
 

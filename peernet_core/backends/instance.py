@@ -94,7 +94,7 @@ class BackendInstance:
             unless: Any of these, when done, cancels it as well, which is no failure.
             arguments: The hook's.
         """
-        if not self._caller(hook).get_hookimpls():
+        if not self.has(hook):
             return None
         task = ContainedTask(self._enter(hook, arguments), name=f"{self._backend.source}: {hook}")
         try:
@@ -113,6 +113,10 @@ class BackendInstance:
         if unwanted and ending is Ending.WILLING:
             return None
         return failed(self._backend, _lateness(hook, timeout_s, ending, unwanted=unwanted), error)
+
+    def has(self, hook: str) -> bool:
+        """Whether the backend has this hook."""
+        return bool(self._caller(hook).get_hookimpls())
 
     def _caller(self, hook: str) -> pluggy.HookCaller:
         # Only good until the next registration: with no others there, pluggy hands out the caller of all.

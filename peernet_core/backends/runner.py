@@ -18,6 +18,7 @@ from peernet_core.backends.contexts import HostContext
 from peernet_core.backends.instance import BackendInstance, failed, plugin_manager
 from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement
+from peernet_core.decisions.backoff import TokenBucket
 from peernet_core.errors import BackendError, ConfigurationError, NodeClosedError
 from peernet_core.keys import PeerKey
 
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 ANNOUNCE_TIMEOUT_S: Final = 5.0
 RESOLVE_TIMEOUT_S: Final = 10.0
+_LOOKUP_REPORTS_PER_S: Final = 1 / 60
+_LOOKUP_REPORTS_BURST: Final = 5
 
 MakeContext = Callable[[Backend], HostContext]
 
@@ -80,6 +83,7 @@ class BackendRunner:
         self._instance: BackendInstance | None = None
         self._lookups: set[asyncio.Task[None]] = set()
         self._lookup_failure = ""
+        self._lookup_reports = TokenBucket(_LOOKUP_REPORTS_PER_S, _LOOKUP_REPORTS_BURST)
         self._announcement: Announcement | None = None
         self._is_told = True
         self._news = asyncio.Event()
@@ -136,9 +140,16 @@ class BackendRunner:
         if self.state not in {RunnerState.STOPPED, RunnerState.FAILED}:
             await asyncio.wait({self._told})
 
+    @property
+    def resolves(self) -> bool:
+        """Whether it is running, and can look peers up."""
+        return (
+            self.state is RunnerState.RUNNING and self._instance is not None and self._instance.has("resolve")
+        )
+
     async def resolve(self, key: PeerKey) -> None:
-        """Let the backend look a peer up; returns when it has, or has failed to. Not running: at once."""
-        if self.state is not RunnerState.RUNNING or self._instance is None:
+        """Let the backend look a peer up; returns when it has, or has failed to. If it cannot: at once."""
+        if not self.resolves or self._instance is None:
             return
         enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lookup = asyncio.create_task(
@@ -224,10 +235,13 @@ class BackendRunner:
 
     async def _resolve(self, instance: BackendInstance, key: PeerKey, enough: asyncio.Future[None]) -> None:
         failure = await instance.call("resolve", RESOLVE_TIMEOUT_S, unless=(self._stop, enough), key=key)
-        # Lookups come often, and one that fails mostly fails like the one before.
+        # Lookups come often, and one that fails mostly fails like the one before; or each names its key.
         reason = "" if failure is None else failure.reason
         if failure is not None and reason != self._lookup_failure:
-            self._report(failure)
+            if self._lookup_reports.take(now=asyncio.get_running_loop().time()):
+                self._report(failure)
+            else:
+                _log.debug("%s", failure)
         self._lookup_failure = reason
 
     async def _end(self) -> None:

@@ -90,8 +90,12 @@ class Supervisor:
         await asyncio.gather(*(runner.announce(announcement) for runner in self._advertising()))
 
     async def resolve(self, key: PeerKey) -> None:
-        """Let every running backend look a peer up; what they find comes as reports."""
-        await asyncio.gather(*(runner.resolve(key) for runner in self._runners.values()))
+        """Let every running backend that can look a peer up; what they find comes as reports."""
+        await asyncio.gather(*(runner.resolve(key) for runner in self._runners.values() if runner.resolves))
+
+    def resolves(self, *sources: str) -> bool:
+        """Whether any of these backends, or of all if none is named, runs and can look peers up."""
+        return any(self._runners[source].resolves for source in sources or self._runners)
 
     async def stop(self) -> None:
         """Stop all backends at once; any number of times. Within seconds, whatever they do."""

@@ -17,6 +17,7 @@ __all__ = [
     "Effect",
     "ExtendDial",
     "Forget",
+    "LookUp",
     "Publish",
     "RaiseSequence",
     "SendFrame",
@@ -77,10 +78,19 @@ class Forget:
 
 
 @attrs.frozen
+class LookUp:
+    """Ask the backends where this peer is; `Registry.looked_up` when they have been asked."""
+
+    key: PeerKey
+
+
+@attrs.frozen
 class RaiseSequence:
     """Somebody holds a higher sequence of ours than we do: go above it and announce again."""
 
     above: int
 
 
-Effect = Publish | Dial | ExtendDial | CancelDial | SendFrame | CloseConnection | Forget | RaiseSequence
+Effect = (
+    Publish | Dial | ExtendDial | CancelDial | SendFrame | CloseConnection | Forget | LookUp | RaiseSequence
+)

@@ -24,12 +24,14 @@ from peernet_core.decisions.effects import (
     Dial,
     Effect,
     Forget,
+    LookUp,
     Publish,
     RaiseSequence,
     SendFrame,
 )
-from peernet_core.decisions.frames import Frame, Hello, RecordUpdate
+from peernet_core.decisions.frames import Bye, Frame, Hello, RecordUpdate
 from peernet_core.decisions.ledger import Candidate
+from peernet_core.decisions.lookups import Lookups
 from peernet_core.decisions.pursuit import Pursuit
 from peernet_core.decisions.sightings import INBOUND_SOURCE, Sightings
 from peernet_core.errors import MalformedRecordError
@@ -100,6 +102,7 @@ class Registry:
         self._deadlines: list[tuple[float, int, Pursuit]] = []
         self._armed: dict[PeerKey, float] = {}
         self._order = itertools.count()
+        self._lookups = Lookups(is_missing=lambda key, at: not self._dialable(key, now=at))
         self._stopping = False
         for key in sorted(trust.keys()):
             self._begin(key, now=now)
@@ -171,16 +174,26 @@ class Registry:
         pursuit.end("untrusted", farewell=False, now=now)
         self._settle(pursuit, now=now)
         self._effects.append(Forget(key))
+        self._lookups.forget(key)
         self.sightings.untrusted(key, now=now)
         self._book.forget(key)
 
     def network_changed(self, snapshot: NetworkSnapshot, *, now: float) -> None:
         """Our interfaces or addresses changed: links are questioned, and what was out of reach is tried."""
         self.network = snapshot
+        self._lookups.network_changed(now=now)
         for pursuit in list(self._pursuits.values()):
             pursuit.suspect(now=now)
             pursuit.discovered(None, now=now)
             self._settle(pursuit, now=now)
+
+    def search(self, *, now: float) -> None:
+        """A backend that looks peers up has started: it is asked for those that nobody has found."""
+        self._lookups.search(now=now)
+
+    def looked_up(self, key: PeerKey, *, now: float) -> None:
+        """The backends have been asked for a peer; what they find comes as reports, now or later."""
+        self._effects += map(LookUp, self._lookups.ended(key, now=now))
 
     # What comes in from dials and connections.
 
@@ -197,6 +210,7 @@ class Registry:
         pursuit = self._pursuits.get(key)
         if pursuit is not None:
             pursuit.race_lost(now=now)
+            self._lookups.race_lost(key, now=now)
             self._settle(pursuit, now=now)
 
     def race_won(
@@ -225,6 +239,8 @@ class Registry:
         pursuit = self._owners.get(connection)
         if pursuit is None or connection not in pursuit.connections:
             return
+        if isinstance(frame, Bye) and connection == pursuit.link:
+            self._lookups.left(pursuit.key, now=now)
         if isinstance(frame, RecordUpdate):
             self._adopt(pursuit, connection, pursuit.connections[connection].ip, frame.record, now=now)
         elif not pursuit.frame_received(connection, frame, now=now):
@@ -245,8 +261,8 @@ class Registry:
         while self._deadlines and not self._is_armed(*self._deadlines[0]):
             heapq.heappop(self._deadlines)
         due = [self._deadlines[0][0]] if self._deadlines else []
-        lease_end = self.sightings.next_deadline()
-        return min(due if lease_end is None else [*due, lease_end], default=None)
+        others = (self.sightings.next_deadline(), self._lookups.next_deadline())
+        return min((*due, *(at for at in others if at is not None)), default=None)
 
     def handle_timer(self, *, now: float) -> None:
         """Act on every deadline that has passed."""
@@ -260,6 +276,7 @@ class Registry:
         for pursuit in due:
             pursuit.handle_timer(now=now)
             self._settle(pursuit, now=now)
+        self._effects += map(LookUp, self._lookups.handle_timer(now=now))
 
     def take_effects(self) -> list[Effect]:
         """What to do now, in order; each is handed out once."""
@@ -269,6 +286,8 @@ class Registry:
             match effect:
                 case Dial():
                     self.counts["dials"] += 1
+                case LookUp():
+                    self.counts["lookups"] += 1
                 case Publish(event=PeerConnected()):
                     self.counts["links"] += 1
                 case Publish(event=PeerDisconnected()):
@@ -323,6 +342,7 @@ class Registry:
     def stop(self, reason: str, *, now: float) -> None:
         """Say goodbye to everyone; nothing is dialed or accepted any more."""
         self._stopping = True
+        self._lookups.stop()
         for pursuit in list(self._pursuits.values()):
             pursuit.end(reason, farewell=True, now=now)
             self._settle(pursuit, now=now)
@@ -331,6 +351,7 @@ class Registry:
 
     def _begin(self, key: PeerKey, *, now: float) -> None:
         if key != self.me:
+            self._lookups.add(key, now=now)
             self._pursuits[key] = Pursuit(
                 key,
                 decides=self.me < key,
@@ -367,7 +388,10 @@ class Registry:
                 continue
             pursuit = self._pursuits[event.key]
             if isinstance(event, PeerDiscovered):
+                self._lookups.discovered(event.key)
                 pursuit.discovered(event.address, now=now)
+            else:
+                self._lookups.lost_sight(event.key, now=now)
             self._settle(pursuit, now=now)
 
     def _welcome(self, key: PeerKey, connection: ConnectionId) -> Pursuit | None:
@@ -428,6 +452,7 @@ class Registry:
     def _settle(self, pursuit: Pursuit, *, now: float) -> None:
         """After anything happened to a peer: note its state, and arm its timer."""
         pursuit.note_state(has_address=bool(self.sightings.ledger.candidates(pursuit.key)), now=now)
+        self._lookups.settled(pursuit.key, linked=pursuit.link is not None, now=now)
         at = None if pursuit.over else pursuit.next_deadline(now=now)
         if at is None:
             self._armed.pop(pursuit.key, None)

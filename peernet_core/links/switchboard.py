@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from peernet_core.addresses import Address
@@ -18,6 +18,7 @@ from peernet_core.decisions.effects import (
     Effect,
     ExtendDial,
     Forget,
+    LookUp,
     Publish,
     RaiseSequence,
     SendFrame,
@@ -63,6 +64,7 @@ class Switchboard:
         is_trusted: Asked again after every handshake.
         publish: Where events go.
         raise_sequence: Called when somebody holds a higher sequence of ours.
+        look_up: Asks the backends for a peer; what it raises is logged.
         clock: Loop time.
     """
 
@@ -76,6 +78,7 @@ class Switchboard:
         is_trusted: Callable[[PeerKey], bool],
         publish: Callable[[Event], None],
         raise_sequence: Callable[[int], None],
+        look_up: Callable[[PeerKey], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -85,6 +88,7 @@ class Switchboard:
         self._is_trusted = is_trusted
         self._publish = publish
         self._raise_sequence = raise_sequence
+        self._look_up = look_up
         self._clock = clock
         self._dialer = Dialer(
             connect=self._connect,
@@ -98,6 +102,7 @@ class Switchboard:
         self._closing: set[FramedConnection] = set()
         self._greeting: set[FramedConnection] = set()
         self._readers: set[asyncio.Task[None]] = set()
+        self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._applying = False
         self._ended = False
@@ -168,9 +173,10 @@ class Switchboard:
         await self._dialer.aclose()
         links = {*self._links.values(), *self._closing, *self._greeting}
         await asyncio.gather(*(framed.aclose() for framed in links), return_exceptions=True)
-        for reader in self._readers:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
+        tasks = self._readers | self._lookups
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._streams.end()
         self._ended = True
         if self._timer is not None:
@@ -199,8 +205,21 @@ class Switchboard:
                 self._streams.end(key)
                 for framed in [each for each in self._greeting if each.peer == key]:
                     framed.abort()
+            case LookUp(key=key):
+                lookup = asyncio.create_task(self._ask_for(key), name=f"peernet-lookup-{key.short}")
+                self._lookups.add(lookup)
+                lookup.add_done_callback(self._lookups.discard)
             case RaiseSequence(above=above):
                 self._raise_sequence(above)
+
+    async def _ask_for(self, key: PeerKey) -> None:
+        try:
+            await self._look_up(key)
+        except Exception:  # noqa: BLE001 - a lookup is a favour; nothing depends on it
+            _LOG.exception("looking up %s failed", key.short)
+        finally:
+            self._registry.looked_up(key, now=self._clock())
+            self.apply()
 
     def _close(self, framed: FramedConnection) -> None:
         """Close in the background what the registry is done with."""
