@@ -311,9 +311,12 @@ class NetworkSnapshot:
 
     Attributes:
         interfaces: Those that are up, in the system's order.
+        resumes: How often the host has woken from suspension since somebody began to watch. After that
+            nothing is certain: everybody else has gone on.
     """
 
     interfaces: tuple[Interface, ...] = ()
+    resumes: int = 0
     _ips: frozenset[IPAddress] = attrs.field(init=False, eq=False, repr=False)
     _zones: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
 

@@ -27,7 +27,7 @@ from peernet_core.links.certificates import TlsContexts
 from peernet_core.links.sockets import bind
 from peernet_core.links.streams import StreamTable
 from peernet_core.links.switchboard import Switchboard
-from peernet_core.network import PolledNetwork
+from peernet_core.network_watch import NetworkWatch
 from peernet_core.policy import Policy
 
 __all__ = ["Engine"]
@@ -65,7 +65,7 @@ class Engine:
     ) -> None:
         self.clock = asyncio.get_running_loop().time
         self.home = home
-        self.network = PolledNetwork()
+        self.network = NetworkWatch()
         self.contexts = TlsContexts(home.identity, home.trust.keys(), streams.protocols)
         self.registry = Registry(me=home.identity.key, trust=home.trust, policy=policy, now=self.clock())
         self.supervisor = Supervisor(make_context=self._make_context, publish=self._supervised)
@@ -210,8 +210,10 @@ class Engine:
 
     async def _follow_network(self) -> None:
         while True:
-            snapshot = await self.network.changed()
-            self.registry.network_changed(snapshot, now=self.clock())
+            # The registry knows what was last acted on: a change while we were busy is not missed.
+            while self.network.snapshot == self.registry.network:
+                await self.network.changed()
+            self.registry.network_changed(self.network.snapshot, now=self.clock())
             self.switchboard.apply()
             self.announce()
 

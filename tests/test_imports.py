@@ -34,7 +34,7 @@ PURE: Final = (
     " backends.reports"
 )
 SHELL: Final = (
-    "storage network links.certificates links.sockets links.transport links.framed links.dialer"
+    "storage network network_watch links.certificates links.sockets links.transport links.framed links.dialer"
     " links.acceptor links.streams links.switchboard configuration.entrypoints backends.containment"
     " backends.threads backends.contexts backends.instance backends.runner backends.supervisor"
     " subscriptions control announcer home trust_book engine node"

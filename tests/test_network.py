@@ -15,7 +15,8 @@ import pytest
 
 from peernet_core.addresses import Interface, NetworkSnapshot
 from peernet_core.contract import NetworkMonitor
-from peernet_core.network import PolledNetwork, read_network
+from peernet_core.network import read_network
+from peernet_core.network_watch import NetworkWatch
 
 ETH0 = Interface("eth0", 2, (IPv4Interface("10.0.0.5/24"), IPv6Interface("fe80::5/64")))
 WLAN0 = Interface("wlan0", 3, (IPv4Interface("192.168.1.7/24"),))
@@ -81,7 +82,7 @@ def adapter(
 async def test_a_change_is_seen_by_everyone_who_waits() -> None:
     """Each waiter gets the state after the change."""
     system = FakeSystem(ONE)
-    monitor = PolledNetwork(system)
+    monitor = NetworkWatch(system)
     assert monitor.snapshot == ONE
     waiters = [asyncio.create_task(monitor.changed()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -94,7 +95,7 @@ async def test_a_change_is_seen_by_everyone_who_waits() -> None:
 async def test_no_change_wakes_nobody() -> None:
     """An equal snapshot is no news, and one change is news once."""
     system = FakeSystem(ONE)
-    monitor = PolledNetwork(system)
+    monitor = NetworkWatch(system)
     monitor.poll()
     system.answer = TWO
     monitor.poll()
@@ -106,9 +107,9 @@ async def test_no_change_wakes_nobody() -> None:
 async def test_it_looks_again_by_itself() -> None:
     """A change is noticed within the polling interval."""
     system = FakeSystem(ONE)
-    monitor = PolledNetwork(system)
+    monitor = NetworkWatch(system, listen=lambda: None)
     loop = asyncio.get_running_loop()
-    running = asyncio.create_task(monitor.run(poll_s=5.0))
+    running = asyncio.create_task(monitor.run())
     loop.call_later(12.0, setattr, system, "answer", TWO)
     began = loop.time()
     assert await monitor.changed() == TWO
@@ -123,7 +124,7 @@ async def test_when_reading_fails_the_last_snapshot_stands(
 ) -> None:
     """No change is reported; it is said once, and again after it has worked in between."""
     system = FakeSystem(ONE)
-    monitor = PolledNetwork(system)
+    monitor = NetworkWatch(system)
     waiter = asyncio.create_task(monitor.changed())
     for answer in (error, error, ONE, error):
         system.answer = answer
@@ -140,7 +141,7 @@ async def test_when_reading_fails_the_last_snapshot_stands(
 def test_a_host_whose_network_cannot_be_read_at_first_has_none() -> None:
     """The node starts all the same, and learns later."""
     system = FakeSystem(OSError("no"))
-    monitor = PolledNetwork(system)
+    monitor = NetworkWatch(system)
     assert monitor.snapshot == NetworkSnapshot()
     system.answer = ONE
     monitor.poll()
@@ -149,5 +150,5 @@ def test_a_host_whose_network_cannot_be_read_at_first_has_none() -> None:
 
 def test_it_is_what_backends_are_promised() -> None:
     """The real monitor fits the contract's protocol, by default reading the real system."""
-    monitor: NetworkMonitor = PolledNetwork()
+    monitor: NetworkMonitor = NetworkWatch()
     assert monitor.snapshot == read_network()
