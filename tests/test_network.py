@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from pathlib import Path
+from unittest.mock import Mock
 
 import attrs
 import ifaddr
@@ -23,6 +24,7 @@ import pytest
 from peernet_core import network
 from peernet_core.addresses import Interface, NetworkSnapshot
 from peernet_core.contract import NetworkMonitor
+from peernet_core.engine import Engine
 from peernet_core.network import read_network
 from peernet_core.network_watch import KernelMessages, NetworkWatch, open_kernel_messages, time_asleep_s
 
@@ -503,3 +505,27 @@ def test_it_is_what_backends_are_promised() -> None:
     """The real monitor fits the contract's protocol, by default reading the real system."""
     monitor: NetworkMonitor = NetworkWatch()
     assert monitor.snapshot == read_network()
+
+
+async def test_the_engine_acts_on_a_change_that_came_before_it_waited() -> None:
+    """While backends start, or while it is busy: it compares with what it last acted on."""
+    system = FakeSystem(ONE)
+    engine = Mock(network=NetworkWatch(system), registry=Mock(network=ONE))
+    acted_on: list[NetworkSnapshot] = []
+
+    def act(snapshot: NetworkSnapshot, **_: float) -> None:
+        engine.registry.network = snapshot
+        acted_on.append(snapshot)
+        if snapshot == TWO:  # and while it acts, it goes on
+            system.answer = NetworkSnapshot()
+            engine.network.poll()
+
+    engine.registry.network_changed = act
+    system.answer = TWO
+    engine.network.poll()
+    following = asyncio.create_task(Engine._follow_network(engine))
+    await asyncio.sleep(1)
+    assert acted_on == [TWO, NetworkSnapshot()]
+    assert engine.announce.call_count == 2
+    following.cancel()
+    await asyncio.wait({following})
