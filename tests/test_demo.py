@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from peernet_core.addresses import NetworkSnapshot
 from peernet_core.cli import demo
 from peernet_core.cli.app import invoke
 from peernet_core.cli.demo_node import DemoNode
@@ -166,14 +167,18 @@ def test_without_its_backend_it_says_what_to_install(
     said = capsys.readouterr()
     assert not said.out
     assert said.err.count("\n") == 1
-    assert "pip install peernet-manual" in said.err
+    assert "pip install peernet-mdns" in said.err
 
 
-def test_ports_are_free_and_differ() -> None:
-    """Two nodes, two ports, none of which the system would give to an outgoing connection."""
-    ports = demo._free_ports(20)
-    assert len(set(ports)) == 20
-    assert all(1024 < port < 32768 for port in ports)
+def test_without_a_loopback_interface_it_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, status 1, and nothing is started."""
+    monkeypatch.setattr(demo, "read_network", NetworkSnapshot)
+    assert invoke(["demo"]) == 1
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err == "this machine has no loopback interface that is up, so the two nodes cannot meet\n"
 
 
 def test_the_timeline_counts_first_times_from_the_start() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import socket
 import tempfile
 import time
 from pathlib import Path
@@ -21,34 +19,37 @@ from peernet_core.cli.stopping import Stopping
 from peernet_core.cli.timeline import Timeline
 from peernet_core.configuration.entrypoints import BackendIndex
 from peernet_core.errors import ConfigurationError
+from peernet_core.network import read_network
 
 __all__ = ["command"]
 
 LINK_WITHIN_S: Final = 15.0
 GREET_WITHIN_S: Final = 10.0
 
-_BACKEND: Final = "manual"
+_BACKEND: Final = "mdns"
 _NAMES: Final = ("kitchen", "garden")
-# Below what systems give to outgoing connections: a dial to a port where nobody listens yet must not be given
-# that very port, and so reach itself.
-_PORTS: Final = range(20_000, 32_000)
 
 
 @click.command("demo")
 def command() -> int:
     """Let two nodes on this machine find and greet each other.
 
-    They are two processes with fresh identities that trust each other. Nothing outside of a temporary folder
-    is read or written, and nothing leaves this machine.
+    They are two processes with fresh identities that trust each other and know no address: they find each
+    other by multicast DNS on the loopback interface. Nothing outside of a temporary folder is read or
+    written, and nothing leaves this machine.
     """
     if all(installed.name != _BACKEND for installed in BackendIndex.scan().installed):
         raise ConfigurationError(
             [f"the demo needs the backend {_BACKEND}, which is not installed: pip install peernet-{_BACKEND}"]
         )
-    return asyncio.run(_demonstrate())
+    loopback = next((each.name for each in read_network().interfaces if each.is_loopback), None)
+    if loopback is None:
+        note("this machine has no loopback interface that is up, so the two nodes cannot meet")
+        return FAILED
+    return asyncio.run(_demonstrate(loopback))
 
 
-async def _demonstrate() -> int:
+async def _demonstrate(loopback: str) -> int:
     stopping = Stopping(force=lambda: os._exit(FAILED))
     statuses: list[int] = []
     with (
@@ -56,20 +57,17 @@ async def _demonstrate() -> int:
         stopping.cancelling_start(),
         tempfile.TemporaryDirectory(prefix="peernet-demo-", ignore_cleanup_errors=True) as folder,
     ):
-        statuses.append(await _meet(Path(folder)))
+        statuses.append(await _meet(Path(folder), loopback))
     if not statuses:  # a signal cut it short
         note("interrupted; both nodes are stopped")
         return FAILED
     return statuses[0]
 
 
-async def _meet(folder: Path) -> int:
+async def _meet(folder: Path, loopback: str) -> int:
     click.echo("Two nodes on this machine, each a process with a new identity, that trust each other:")
     timeline = Timeline(_NAMES, start=time.time())
-    nodes = [
-        DemoNode(name, folder / name, port=port, timeline=timeline)
-        for name, port in zip(_NAMES, _free_ports(len(_NAMES)), strict=True)
-    ]
+    nodes = [DemoNode(name, folder / name, loopback=loopback, timeline=timeline) for name in _NAMES]
     for node, other in _both_ways(nodes):
         node.meet(other)
         click.echo(f"  {node.name:<8} {node.key}")
@@ -128,17 +126,3 @@ def _both_ways(nodes: list[DemoNode]) -> list[tuple[DemoNode, DemoNode]]:
 def _first(group: BaseExceptionGroup[DemoFailedError]) -> DemoFailedError:
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def _free_ports(count: int) -> list[int]:
-    ports: list[int] = []
-    for port in random.sample(_PORTS, len(_PORTS)):
-        if len(ports) == count:
-            break
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        ports.append(port)
-    return ports

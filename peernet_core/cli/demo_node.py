@@ -61,15 +61,15 @@ class DemoNode:
     Args:
         name: What it calls itself.
         folder: An empty folder for its files.
-        port: A free port to listen on, on 127.0.0.1.
+        loopback: The name of the loopback interface.
         timeline: Where it marks its steps.
     """
 
-    def __init__(self, name: str, folder: Path, *, port: int, timeline: Timeline) -> None:
+    def __init__(self, name: str, folder: Path, *, loopback: str, timeline: Timeline) -> None:
         self.name = name
         self.connected = anyio.Event()
         self.trouble = "nothing has happened yet"
-        self._port = port
+        self._loopback = loopback
         self._timeline = timeline
         self._config = folder / "peernet.toml"
         self._directory = DataDirectory.open(folder / "data", lock=False)
@@ -77,16 +77,16 @@ class DemoNode:
         self.key = load_or_create(self._directory.identity_path).key
 
     def meet(self, other: DemoNode) -> None:
-        """Trust the other, and write down where it is."""
+        """Trust the other; where it is has to be found out."""
         TrustFile(self._directory.trust_path).add(other.key, other.name)
         self._config.write_text(
             f"""\
 [node]
 name = "{self.name}"
-listen = ["127.0.0.1:{self._port}"]
+listen = ["127.0.0.1:0"]
 
-[discovery.manual]
-peers = [{{ key = "{other.key}", address = "127.0.0.1:{other._port}" }}]
+[discovery.mdns]
+interfaces = ["{self._loopback}"]
 """,
             encoding="utf-8",
         )

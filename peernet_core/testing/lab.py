@@ -248,6 +248,7 @@ class LabNode:
     """A peernet node on a host of its own: an identity, a data directory, a configuration file.
 
     Attributes:
+        config: The file; where it does not exist, commands run without a configuration.
         environment: Variables for its processes, beside ours.
     """
 
@@ -256,7 +257,7 @@ class LabNode:
         self.data_dir = folder / "data"
         self.config = folder / "peernet.toml"
         self.trusted_peers = self.data_dir / "trusted_peers"
-        self.environment: dict[str, str] = {}
+        self.environment = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "none")}
         self._stderr = folder / "stderr"
         self._processes: list[NodeProcess] = []
         identity = Identity.generate()
@@ -329,7 +330,8 @@ class LabNode:
 
     def _peernet(self, *arguments: str) -> list[str]:
         program = Path(sysconfig.get_path("scripts")) / "peernet"
-        return [str(program), "--config", str(self.config), "--data-dir", str(self.data_dir), *arguments]
+        config = ["--config", str(self.config)] if self.config.exists() else []
+        return [str(program), *config, "--data-dir", str(self.data_dir), *arguments]
 
 
 class Laboratory:
@@ -374,9 +376,14 @@ class Laboratory:
         host._connect()  # noqa: SLF001 - the two classes are one concept
         return host
 
-    def node(self, name: str) -> LabNode:
-        """Make a host with a node that has an identity and is not started."""
-        node = LabNode(self.host(name), self.folder / name)
+    def node(self, name: str, *, on: LabNode | None = None) -> LabNode:
+        """Make a node that has an identity and is not started.
+
+        Args:
+            name: Also its host's.
+            on: Another node, to share its host; else it gets one of its own.
+        """
+        node = LabNode(self.host(name) if on is None else on.host, self.folder / name)
         self._closing.callback(node.close)
         self._nodes.append(node)
         node.configure()

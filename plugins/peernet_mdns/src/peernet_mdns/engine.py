@@ -1,0 +1,341 @@
+"""zeroconf, as we use it: its sockets and its responder, with our own way for what others answer.
+
+What differs from stock: each wake-up reads all that a socket holds, the gate decides what is looked at,
+responses are parsed once and handed on instead of filling zeroconf's cache (which holds some 2,000 peers and
+tells nobody whom it evicts), and each link is told the addresses of that link alone.
+
+This module alone knows zeroconf's inner parts; they are those of 0.154.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, cast
+
+import attrs
+from zeroconf import (
+    DNSAddress,
+    DNSIncoming,
+    DNSOutgoing,
+    DNSPointer,
+    DNSRecord,
+    IPVersion,
+    ServiceInfo,
+    Zeroconf,
+)
+from zeroconf._engine import AsyncEngine
+from zeroconf._listener import AsyncListener
+from zeroconf._transport import _WrappedTransport, make_wrapped_transport
+from zeroconf.asyncio import AsyncZeroconf
+
+from peernet_mdns.gate import MDNS_PORT, Gate, Sender
+from peernet_mdns.links import Link
+
+__all__ = [
+    "LinkZeroconf",
+    "Publication",
+    "ReceiveRecords",
+    "SocketAddress",
+    "close",
+    "open_zeroconf",
+    "take_response",
+]
+
+_LOG: Final = logging.getLogger(__name__)
+_HEADER_SIZE: Final = 12
+_MAX_PACKET_SIZE: Final = 9000
+"""RFC 6762 §17; also what zeroconf takes."""
+_BATCH: Final = 256
+"""Packets that one wake-up reads at most, so that nothing else on the loop waits for long."""
+_RECEIVE_BUFFER_SIZE: Final = 4 * 1024 * 1024
+"""Asked for; the system grants what it allows."""
+
+ReceiveRecords = Callable[[Sequence[DNSRecord], Sender, bool], None]
+"""Takes the records of one response, who sent it, and whether it answers a legacy query."""
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+@attrs.frozen
+class Publication:
+    """One service that we publish.
+
+    Attributes:
+        info: What zeroconf answers with: the addresses of all links.
+        by_link: The packed addresses for each link; a link that is missing gets no record of it.
+    """
+
+    info: ServiceInfo
+    by_link: Mapping[str, frozenset[bytes]]
+
+
+class LinkZeroconf(Zeroconf):
+    """One zeroconf instance whose answers are those of each link.
+
+    Args:
+        links: Where to speak.
+        gate: What is looked at.
+        receive: Gets the records of every response that the gate admits.
+
+    Attributes:
+        publications: By the lower-cased instance name.
+        counts: What was dropped after the gate, by reason.
+    """
+
+    def __init__(
+        self,
+        links: Sequence[Link],
+        gate: Gate,
+        receive: ReceiveRecords,
+        *,
+        ip_version: IPVersion | None = None,
+    ) -> None:
+        self.gate = gate
+        self.receive = receive
+        self.publications: dict[str, Publication] = {}
+        self.counts: Counter[str] = Counter()
+        self._links = {link.name: link for link in links}
+        super().__init__(_choice(links, ip_version), ip_version=ip_version, use_asyncio=True)
+
+    def start(self) -> None:
+        """Put our own engine in the place of zeroconf's before anything runs."""
+        stock = self.engine
+        # zeroconf makes its sockets in its constructor; they change hands.
+        self.engine = _LinkEngine(self, stock._listen_socket, stock._respond_sockets)  # noqa: SLF001 - see above
+        super().start()
+
+    async def set_links(self, links: Sequence[Link]) -> None:
+        """Speak on these links from now on; those whose sockets cannot be made yet are left out.
+
+        An interface that was made again keeps its address but has lost its membership in the group: it is
+        dropped first.
+        """
+        before, self._links = self._links, {link.name: link for link in links}
+        kept = [link for link in links if before.get(link.name, link).index == link.index]
+        if len(kept) < len(links):
+            await self._reconcile(kept)
+        await self._reconcile(links)
+
+    async def _reconcile(self, links: Sequence[Link]) -> None:
+        # Not Zeroconf.async_update_interfaces, which goes on to announce for half a second.
+        async with self._interface_update_lock:
+            await self.engine.async_update_interfaces(_choice(links, None), IPVersion.All, False)
+
+    def silent_links(self) -> tuple[str, ...]:
+        """Links on which a family cannot be sent by (yet), as an IPv6 address that is still being checked."""
+        open_ = {(self._link_of(each), each.is_ipv6) for each in self.engine.senders}
+        return tuple(
+            link.name
+            for link in self._links.values()
+            if (link.ipv4 is not None and (link.name, False) not in open_)
+            or (link.has_ipv6 and (link.name, True) not in open_)
+        )
+
+    def send_on(self, links: Iterable[str], out: DNSOutgoing) -> None:
+        """Send a query on some links only."""
+        names = frozenset(links)
+        for transport in tuple(self.engine.senders):
+            if self._link_of(transport) in names:
+                super().async_send(out, transport=transport)
+
+    def async_send(
+        self,
+        out: DNSOutgoing,
+        addr: str | None = None,
+        port: int = MDNS_PORT,
+        v6_flow_scope: tuple[()] | tuple[int, int] = (),
+        transport: _WrappedTransport | None = None,
+    ) -> None:
+        """Send; each link gets the records of that link."""
+        if out.is_query() or not self.publications:
+            super().async_send(out, addr, port, v6_flow_scope, transport)
+            return
+        if addr is not None:
+            scope = v6_flow_scope[1] if v6_flow_scope else 0
+            sender = self.gate.admit(addr, scope, port, response=False, now=0.0, limited=False)
+            if sender is not None:
+                self._send_for(sender.origin.interface, out, addr, port, v6_flow_scope, transport)
+            return
+        for each in (transport,) if transport is not None else tuple(self.engine.senders):
+            link = self._link_of(each)
+            if link is not None:
+                self._send_for(link, out, None, port, v6_flow_scope, each)
+
+    def _send_for(
+        self,
+        link: str,
+        out: DNSOutgoing,
+        addr: str | None,
+        port: int,
+        v6_flow_scope: tuple[()] | tuple[int, int],
+        transport: _WrappedTransport | None,
+    ) -> None:
+        variant = self._for_link(link, out)
+        if variant.answers:
+            super().async_send(variant, addr, port, v6_flow_scope, transport)
+
+    def _for_link(self, link: str, out: DNSOutgoing) -> DNSOutgoing:
+        variant = DNSOutgoing(out.flags, out.multicast, out.id)
+        variant.questions = out.questions
+        variant.answers = [each for each in out.answers if self._belongs(each[0], link)]
+        variant.authorities = out.authorities
+        variant.additionals = [each for each in out.additionals if self._belongs(each, link)]
+        return variant
+
+    def _belongs(self, record: DNSRecord, link: str) -> bool:
+        if isinstance(record, DNSPointer):
+            publication = self.publications.get(record.alias_key)
+            # The pointer to the type itself (RFC 6763 §9) is everybody's.
+            return publication is None or link in publication.by_link
+        for publication in self.publications.values():
+            info = publication.info
+            if record.key == info.key:
+                return link in publication.by_link
+            if record.key == info.server_key:
+                here = publication.by_link.get(link)
+                return here is not None and (not isinstance(record, DNSAddress) or record.address in here)
+        return True
+
+    def _link_of(self, transport: _WrappedTransport) -> str | None:
+        if transport.is_ipv6:
+            index = transport.multicast_index
+            return next((link.name for link in self._links.values() if link.index == index), None)
+        host = transport.sock_name[0]
+        return next((link.name for link in self._links.values() if str(link.ipv4) == host), None)
+
+
+class _LinkEngine(AsyncEngine):
+    """zeroconf's engine with our listener."""
+
+    async def _async_wrap_socket(self, sock: socket.socket, is_sender: bool) -> _WrappedTransport:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_SIZE)
+        zeroconf = cast("LinkZeroconf", self.zc)
+        assert self.loop is not None
+        transport, listener = await self.loop.create_datagram_endpoint(
+            lambda: _LinkListener(zeroconf, sock), sock=sock
+        )
+        reader = make_wrapped_transport(transport)
+        self.protocols.append(listener)
+        self.readers.append(reader)
+        if is_sender:
+            self.senders.append(make_wrapped_transport(transport))
+        return reader
+
+
+class _LinkListener(AsyncListener, asyncio.DatagramProtocol):
+    """Reads what a socket holds: queries go to zeroconf's responder, responses to us."""
+
+    def __init__(self, zeroconf: LinkZeroconf, sock: socket.socket) -> None:
+        super().__init__(zeroconf)
+        self._zeroconf = zeroconf
+        self._sock = sock
+
+    def datagram_received(self, data: bytes, addrs: SocketAddress) -> None:
+        """Take a packet, and all that wait behind it: the buffer is small, and asyncio takes one a turn."""
+        self._take(data, addrs)
+        receive = self._sock.recvfrom
+        for _ in range(_BATCH):
+            try:
+                data, addrs = receive(_MAX_PACKET_SIZE)
+            except OSError as error:
+                if error.errno not in {errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.EBADF}:
+                    self.error_received(error)
+                return
+            self._take(data, addrs)
+
+    def error_received(self, exc: Exception) -> None:
+        """A network that is gone for a while is nothing to warn of."""
+        self._zeroconf.counts["socket_errors"] += 1
+        _LOG.debug("a socket reports: %s", ascii(str(exc)))
+
+    def _take(self, data: bytes, addrs: SocketAddress) -> None:
+        sender = take_response(self._zeroconf, data, addrs)
+        if sender is None:
+            return
+        try:
+            # Also of our own answers zeroconf must know when they went out (RFC 6762 §5.4, §6).
+            super().datagram_received(data, addrs)
+        except Exception as error:  # noqa: BLE001 - no packet may end the reading of others
+            _failed(self._zeroconf, addrs, error)
+
+
+def take_response(
+    zeroconf: LinkZeroconf, data: bytes, addrs: SocketAddress, *, legacy: bool = False
+) -> Sender | None:
+    """Look at a packet, and hand its records on if it is a response.
+
+    Args:
+        zeroconf: Whose gate and receiver these are.
+        data: The packet.
+        addrs: Where it came from, as the socket gives it.
+        legacy: Whether it came to a socket of its own.
+
+    Returns:
+        Who sent it, if zeroconf is to take it as well: a query, or a response of this very host.
+    """
+    if len(data) < _HEADER_SIZE:
+        zeroconf.counts["truncated"] += 1
+        return None
+    scope = addrs[3] if len(addrs) == 4 else 0  # noqa: PLR2004 - an IPv6 socket's address
+    response = bool(data[2] & 0x80)
+    assert zeroconf.loop is not None
+    now = zeroconf.loop.time()
+    sender = zeroconf.gate.admit(addrs[0], scope, addrs[1], response=response, now=now)
+    if sender is None or not response:
+        return sender
+    try:
+        message = DNSIncoming(data, (addrs[0], addrs[1]), scope or None, now * 1000.0)
+        if message.valid:
+            zeroconf.receive(message.answers(), sender, legacy)
+        else:
+            zeroconf.counts["malformed"] += 1
+    except Exception as error:  # noqa: BLE001 - no packet may end the reading of others
+        _failed(zeroconf, addrs, error)
+    return sender if sender.own and not legacy else None
+
+
+def _failed(zeroconf: LinkZeroconf, addrs: SocketAddress, error: Exception) -> None:
+    zeroconf.counts["packets_failed"] += 1
+    _LOG.debug("a packet from %a could not be read: %s", addrs[0], ascii(repr(error)))
+
+
+async def open_zeroconf(links: Sequence[Link], gate: Gate, receive: ReceiveRecords) -> LinkZeroconf:
+    """Open the sockets.
+
+    Raises:
+        OSError: port 5353 cannot be shared, or the system gives no socket.
+    """
+    try:
+        zeroconf = LinkZeroconf(links, gate, receive)
+    except RuntimeError as error:  # an interface lost its IPv6 address meanwhile; the next change tries again
+        _LOG.debug("opening without interfaces for now: %s", ascii(str(error)))
+        zeroconf = LinkZeroconf((), gate, receive)
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:
+            raise
+        zeroconf = LinkZeroconf(links, gate, receive, ip_version=IPVersion.V4Only)
+    try:
+        await zeroconf.async_wait_for_start()
+    except BaseException:
+        await close(zeroconf)
+        raise
+    return zeroconf
+
+
+async def close(zeroconf: LinkZeroconf) -> None:
+    """Close the sockets; nothing is said any more."""
+    zeroconf.registry.async_remove(zeroconf.registry.async_get_service_infos())
+    await AsyncZeroconf(zc=zeroconf).async_close()
+
+
+def _choice(links: Sequence[Link], ip_version: IPVersion | None) -> list[str | int]:
+    v4 = [str(link.ipv4) for link in links if link.ipv4 is not None]
+    if ip_version is IPVersion.V4Only:
+        return list(v4)
+    return [*v4, *(link.index for link in links if link.has_ipv6)]
