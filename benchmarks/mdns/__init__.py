@@ -1,0 +1,1 @@
+"""Peers found by `peernet-mdns` beside stock python-zeroconf, between network namespaces."""
