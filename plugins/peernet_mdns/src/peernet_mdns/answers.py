@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import attrs
-from zeroconf._dns import DNSPointer, DNSRecord, DNSService, DNSText
+from zeroconf import DNSPointer, DNSRecord, DNSService, DNSText
 
 from peernet_mdns.names import alias_of, type_name
 from peernet_mdns.txt import record_in
@@ -19,7 +19,6 @@ __all__ = ["Claim", "Claims", "read_claims"]
 _TYPE_PTR: Final = 12
 _CLASS_IN: Final = 1
 _UNSEEN: Final = -1
-_KINDS: Final = (DNSPointer, DNSService, DNSText)
 
 
 @attrs.frozen
@@ -67,18 +66,8 @@ class _Instance:
         self.record: bytes | None = None
         self.record_ttl = _UNSEEN
 
-    def read(self, record: DNSPointer | DNSService | DNSText) -> bool:
-        """Note what one record says; False for a TXT that holds no record of ours."""
-        if isinstance(record, DNSText):
-            return self._read_text(record.text, record.ttl)
-        if isinstance(record, DNSService):
-            if self.srv_ttl <= 0:
-                self.srv_ttl = record.ttl
-        elif self.ptr_ttl <= 0:
-            self.ptr_ttl = record.ttl
-        return True
-
-    def _read_text(self, text: bytes, ttl: int) -> bool:
+    def read_text(self, text: bytes, ttl: int) -> bool:
+        """Read a TXT; False when it holds no record of ours."""
         if self.txt_ttl <= 0:
             self.txt_ttl = ttl
         if self.record is not None and (self.record_ttl > 0 or ttl == 0):
@@ -102,49 +91,51 @@ class _Instance:
 class _Packet:
     """The instances of one packet."""
 
-    __slots__ = ("_instances", "_limit", "_named", "_service", "_suffix", "_type_key", "refused")
+    __slots__ = ("_instances", "_limit", "_named", "_service", "_type_key", "refused")
 
     def __init__(self, service: str, limit: int) -> None:
         self._service = service
         self._limit = limit
         self._type_key = type_name(service)
-        self._suffix = f".{self._type_key}"
         self._named: dict[str, _Instance | None] = {}
         self._instances: dict[str, _Instance] = {}
         self.refused = 0
 
-    def read(self, record: DNSPointer | DNSService | DNSText) -> None:
-        if isinstance(record, DNSPointer):
-            if record.key != self._type_key or record.type != _TYPE_PTR:
-                return
-            name = record.alias
-        else:
-            name = record.name
-            if not record.key.endswith(self._suffix):
-                return
-        if record.class_ != _CLASS_IN:
+    def read_pointer(self, record: DNSPointer) -> None:
+        if record.key != self._type_key or record.type != _TYPE_PTR:
             return
-        try:
-            instance = self._named[name]
-        except KeyError:
-            instance = self._named[name] = self._instance_of(name)
-        if instance is not None and not instance.read(record):
+        instance = self._named.get(record.alias) or self._find(record.alias, pointed_to=True)
+        if instance is not None and instance.ptr_ttl <= 0:
+            instance.ptr_ttl = record.ttl
+
+    def read_service(self, record: DNSService) -> None:
+        instance = self._named.get(record.name) or self._find(record.name)
+        if instance is not None and instance.srv_ttl <= 0:
+            instance.srv_ttl = record.ttl
+
+    def read_text(self, record: DNSText) -> None:
+        instance = self._named.get(record.name) or self._find(record.name)
+        if instance is not None and not instance.read_text(record.text, record.ttl):
             self.refused += 1
 
     def claims(self) -> Claims:
         return Claims(tuple([instance.claim() for instance in self._instances.values()]), self.refused)
 
-    def _instance_of(self, name: str) -> _Instance | None:
+    def _find(self, name: str, *, pointed_to: bool = False) -> _Instance | None:
+        if name in self._named:
+            return None
         alias = alias_of(name, self._service)
-        if alias is not None:
-            instance = self._instances.get(alias)
-            if instance is not None:
-                return instance
-            if len(self._instances) < self._limit:
-                instance = self._instances[alias] = _Instance(alias)
-                return instance
-        self.refused += 1
-        return None
+        if alias is None:
+            if pointed_to or name.lower().endswith(f".{self._type_key}"):
+                self._named[name] = None
+                self.refused += 1
+            return None
+        instance = self._instances.get(alias)
+        if instance is None and len(self._instances) < self._limit:
+            instance = self._instances[alias] = _Instance(alias)
+        self._named[name] = instance
+        self.refused += instance is None
+        return instance
 
 
 def read_claims(records: Iterable[DNSRecord], service: str, *, limit: int = 64) -> Claims:
@@ -161,6 +152,12 @@ def read_claims(records: Iterable[DNSRecord], service: str, *, limit: int = 64) 
     """
     packet = _Packet(service, limit)
     for record in records:
-        if isinstance(record, _KINDS):
-            packet.read(record)
+        if record.class_ != _CLASS_IN:
+            continue
+        if isinstance(record, DNSPointer):
+            packet.read_pointer(record)
+        elif isinstance(record, DNSService):
+            packet.read_service(record)
+        elif isinstance(record, DNSText):
+            packet.read_text(record)
     return packet.claims()
