@@ -15,6 +15,7 @@ from peernet_core.decisions.effects import (
     Effect,
     ExtendDial,
     Forget,
+    LookUp,
     Publish,
     RaiseSequence,
     SendFrame,
@@ -459,3 +460,79 @@ def test_a_changed_network_is_tried_at_once(deciding: Bench) -> None:
     deciding.registry.network_changed(LAN, now=deciding.now)
     deciding.took()
     assert deciding.dialed() == [HERE]
+
+
+def looked_up(bench: Bench) -> list[PeerKey]:
+    """Let what is due now happen; returns who is looked up, which ends at once."""
+    bench.registry.handle_timer(now=bench.now)
+    keys = [effect.key for effect in bench.took() if isinstance(effect, LookUp)]
+    for key in keys:
+        bench.registry.looked_up(key, now=bench.now)
+    return keys
+
+
+def test_who_has_no_address_that_may_be_dialed_is_looked_up(deciding: Bench) -> None:
+    """Once a backend can; an address that leads nowhere from here is none."""
+    assert looked_up(deciding) == []
+    deciding.registry.search(now=deciding.now)
+    assert looked_up(deciding) == [LARGE.key]
+    deciding.see(Address(ip_address("192.168.7.7"), 7100, "lan"), configured=False)
+    assert deciding.dialed() == []
+    deciding.now += 30
+    assert looked_up(deciding) == [LARGE.key]
+    deciding.see()
+    assert deciding.dialed() == [HERE]
+    deciding.now += 60
+    assert looked_up(deciding) == []
+
+
+def test_when_nothing_answers_the_peer_is_looked_up(deciding: Bench) -> None:
+    """And once more when an address became live that does not answer either."""
+    deciding.see()
+    deciding.registry.search(now=deciding.now)
+    assert looked_up(deciding) == []
+    deciding.fail()
+    assert looked_up(deciding) == [LARGE.key]
+    deciding.now += 6
+    looked_up(deciding)
+    deciding.fail()
+    assert looked_up(deciding) == []
+    deciding.see(THERE)
+    deciding.fail()
+    assert looked_up(deciding) == [LARGE.key]
+
+
+def test_a_link_that_ends_without_goodbye_is_a_reason_to_look_up(deciding: Bench) -> None:
+    """One that ends with it is none; nor is a goodbye on a connection that is not the link."""
+    deciding.see()
+    deciding.registry.search(now=deciding.now)
+    deciding.inbound(1)
+    assert looked_up(deciding) == []
+    deciding.lose(1)
+    assert looked_up(deciding) == [LARGE.key]
+    deciding.now += 10
+    deciding.inbound(2)
+    deciding.inbound(3)
+    deciding.frame(3, Bye("stopped"))
+    deciding.lose(2)
+    assert looked_up(deciding) == [LARGE.key]
+    deciding.now += 10
+    deciding.inbound(4)
+    deciding.frame(4, Bye("stopped"))
+    deciding.lose(4)
+    assert looked_up(deciding) == []
+    deciding.registry.network_changed(NetworkSnapshot(), now=deciding.now)
+    assert looked_up(deciding) == [LARGE.key]
+
+
+def test_a_key_that_lost_trust_is_not_looked_up(deciding: Bench) -> None:
+    """One that gains it is, unless it was heard of as a stranger."""
+    deciding.registry.search(now=deciding.now)
+    deciding.trust.remove(LARGE.key)
+    deciding.registry.untrusted(LARGE.key, now=deciding.now)
+    assert looked_up(deciding) == []
+    deciding.see(key=MIDDLE.key)
+    for each in (LARGE, MIDDLE):
+        deciding.trust.add(each.key)
+        deciding.registry.trusted(each.key, now=deciding.now)
+    assert looked_up(deciding) == [LARGE.key]

@@ -504,6 +504,48 @@ async def test_a_lookup_that_keeps_failing_is_reported_once(desk: Desk) -> None:
     await supervisor.stop()
 
 
+async def test_lookups_that_fail_each_in_its_own_way_are_reported_now_and_then(desk: Desk) -> None:
+    """Five at once, and one a minute: a message that names the key is new every time."""
+    numbers = iter(range(1000))
+
+    async def look() -> None:
+        raise KeyError(next(numbers))
+
+    supervisor = desk.supervisor()
+    await supervisor.start([backend(Scripted({"resolve": look}))])
+    for _ in range(100):
+        await supervisor.resolve(PEER)
+    assert len(desk.failures()) == 5
+    await asyncio.sleep(60)
+    await supervisor.resolve(PEER)
+    await supervisor.resolve(PEER)
+    assert len(desk.failures()) == 6
+    await supervisor.stop()
+
+
+async def test_only_a_running_backend_with_the_hook_looks_peers_up(desk: Desk) -> None:
+    """Whoever asks for nothing else can save itself the asking."""
+
+    @attrs.define(eq=False)
+    class Deaf(DiscoverySpec):
+        @hookimpl
+        async def start(self, context: Context) -> None:
+            _ = context
+
+    late = Scripted({"start": lambda: asyncio.sleep(3)})
+    supervisor = desk.supervisor()
+    await supervisor.start([backend(Deaf(), "deaf"), backend(late, "late", required=False)])
+    assert not supervisor.resolves()
+    await asyncio.sleep(4)
+    assert (supervisor.resolves("deaf"), supervisor.resolves("late"), supervisor.resolves()) == (
+        False,
+        True,
+        True,
+    )
+    await supervisor.stop()
+    assert not supervisor.resolves()
+
+
 async def test_hooks_of_one_instance_never_overlap(desk: Desk) -> None:
     """Stop during a slow start or announcement cancels that first."""
     for hook in ("start", "announce_self"):
