@@ -275,7 +275,8 @@ class Looking:
         await asyncio.sleep(0.001)
         assert self.looks == [0.0, 0.0]
         self.looks.clear()
-        yield watch
+        async with asyncio.timeout(600):
+            yield watch
         assert not running.done()
         running.cancel()
         await asyncio.wait({running})
@@ -305,7 +306,8 @@ async def test_what_changed_before_it_listened_is_seen() -> None:
     system = FakeSystem(ONE)
     monitor = NetworkWatch(system, listen=lambda: setattr(system, "answer", TWO))
     running = asyncio.create_task(monitor.run())
-    assert await monitor.changed() == TWO
+    async with asyncio.timeout(600):
+        assert await monitor.changed() == TWO
     running.cancel()
     await asyncio.wait({running})
 
@@ -393,7 +395,8 @@ async def test_waking_up_is_a_change_although_the_system_cannot_say() -> None:
     running = asyncio.create_task(monitor.run())
     await asyncio.sleep(0.5)
     system.answer, asleep[0] = OSError(24, "Too many open files"), 60.0
-    assert await monitor.changed() == attrs.evolve(ONE, resumes=1)
+    async with asyncio.timeout(600):
+        assert await monitor.changed() == attrs.evolve(ONE, resumes=1)
     running.cancel()
     await asyncio.wait({running})
 
