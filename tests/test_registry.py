@@ -536,3 +536,14 @@ def test_a_key_that_lost_trust_is_not_looked_up(deciding: Bench) -> None:
         deciding.trust.add(each.key)
         deciding.registry.trusted(each.key, now=deciding.now)
     assert looked_up(deciding) == [LARGE.key]
+
+
+def test_who_is_left_at_the_stop_is_not_looked_up(deciding: Bench) -> None:
+    """Links end then, and addresses may still come and go."""
+    deciding.see()
+    deciding.registry.search(now=deciding.now)
+    deciding.inbound(1)
+    deciding.registry.stop("stopped", now=deciding.now)
+    deciding.registry.source_lost("lan", LARGE.key, None, None, now=deciding.now)
+    deciding.now += 60
+    assert looked_up(deciding) == []
