@@ -446,3 +446,10 @@ def test_equal_networks_are_equal() -> None:
     assert NetworkSnapshot((LO, ETH0)) == NetworkSnapshot((LO, ETH0))
     assert hash(NetworkSnapshot((LO, ETH0))) == hash(NetworkSnapshot((LO, ETH0)))
     assert NetworkSnapshot((LO, ETH0)) != NetworkSnapshot((LO,))
+
+
+def test_waking_up_is_a_difference() -> None:
+    """The addresses are the same, and who compares acts all the same."""
+    awake = NetworkSnapshot((LO, ETH0), resumes=1)
+    assert awake != NetworkSnapshot((LO, ETH0))
+    assert awake.ips() == NetworkSnapshot((LO, ETH0)).ips()
