@@ -1,4 +1,4 @@
-"""Whatever a packet holds, reading it raises nothing, lets nothing of another form in, and loses nobody else."""
+"""Whatever a packet holds, reading it raises nothing, lets in nothing malformed, and loses nobody else."""
 
 from __future__ import annotations
 
