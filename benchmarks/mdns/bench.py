@@ -156,12 +156,17 @@ class Traffic:
 
 
 class Bench:
-    """One link and the hosts on it; closing it ends every process and removes every namespace."""
+    """One link and the hosts on it; closing it ends every process and removes every namespace.
+
+    Attributes:
+        folder: Gone after closing.
+    """
 
     def __init__(self) -> None:
         self._closing = ExitStack()
         self._lab = self._closing.enter_context(Laboratory())
         self._logs = itertools.count()
+        self.folder = self._lab.folder
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
 """Somebody on the link who means harm: packets as fast as one process can send them.
 
-Run on a host, as root: ``python -m benchmarks.mdns.flood KIND INTERFACE [options]``. It prints
-``{"event": "started"}``, and ``{"event": "ended", "packets": ..., "seconds": ...}`` when the time is up. Sources
-may be any addresses, ours or not.
+Run on a host, as root: ``python -m benchmarks.mdns.flood KIND INTERFACE [options]``. It prints ``{"event":
+"started"}``, and ``{"event": "ended", "packets": ..., "seconds": ...}`` when the time is up. Sources may be
+any addresses, ours or not.
 
 Kinds:
     pointers: PTR records of instances that nobody has named before, thirty in a packet.

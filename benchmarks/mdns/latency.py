@@ -31,13 +31,16 @@ _LEASE_S: Final = 150.0
 
 def newcomer(engines: Sequence[str], rounds: int) -> list[Comparison]:
     """One peer runs; another one starts on a host of its own."""
-    return [_find("newcomer alone on its host finds a peer", engines, rounds, share=False)]
+    return [_find("newcomer alone on its host finds a peer", engines, rounds, places=1, share=False)]
 
 
 def second_process(engines: Sequence[str], rounds: int) -> list[Comparison]:
-    """One peer runs; another one starts on a host where a third one runs already."""
+    """One peer runs; another one starts on a host where a third one runs already.
+
+    On four such hosts in turn: which of two processes gets a unicast packet is a matter of addresses.
+    """
     name = "second process on a host finds a peer"
-    return [_find(name, engines, rounds, share=True)]
+    return [_find(name, engines, rounds, places=4, share=True)]
 
 
 @attrs.frozen
@@ -54,20 +57,21 @@ def start(child: Child, *, port: int = PORT, targets: Sequence[int] = ()) -> str
     return str(child.ask("start", "started", port=port, targets=list(targets))["key"])
 
 
-def _find(name: str, engines: Sequence[str], rounds: int, *, share: bool) -> Comparison:
+def _find(name: str, engines: Sequence[str], rounds: int, *, places: int, share: bool) -> Comparison:
     result = Comparison(name)
     with Bench() as first, Bench() as second, Bench() as third:
-        benches = dict(zip(engines, (first, second, third), strict=False))
-        pairs = {}
-        for engine, bench in benches.items():
-            here, there = bench.host("here"), bench.host("there")
-            running = bench.subject(there, engine)
+        pairs: dict[str, list[_Pair]] = {}
+        for engine, bench in zip(engines, (first, second, third), strict=False):
+            running = bench.subject(bench.host("there"), engine)
             key = start(running)
-            if share:
-                start(bench.subject(here, engine))
-            pairs[engine] = _Pair(running, key, bench.subject(here, engine))
-        for _ in range(rounds):
-            for engine, pair in pairs.items():
+            for place in range(places):
+                here = bench.host(f"here{place}")
+                if share:
+                    start(bench.subject(here, engine))
+                pairs.setdefault(engine, []).append(_Pair(running, key, bench.subject(here, engine)))
+        for turn in range(rounds):
+            for engine, at in pairs.items():
+                pair = at[turn % places]
                 result.add(engine, find_once(pair.coming, pair.key))
             time.sleep(_PAUSE_S)
     return result
@@ -114,18 +118,15 @@ def _live(pair: _Pair) -> list[float | None]:
     """One life, with a pause after each step: announcements are repeated for a while."""
     key = start(pair.coming, port=0)
     time.sleep(0.3)
-    steps: list[tuple[str, dict[str, object], str, str, dict[str, object]]] = [
-        ("announce", {"port": PORT}, "announced", "seen", {"port": PORT}),
-        ("announce", {"port": PORT + 1}, "announced", "seen", {"port": PORT + 1}),
-        ("stop", {}, "stopped", "lost", {}),
-    ]
+    steps = [("announce", PORT, "announced", "seen"), ("announce", PORT + 1, "announced", "seen")]
+    steps.append(("stop", 0, "stopped", "lost"))
     found: list[float | None] = []
-    for place, (do, fields, answer, event, wanted) in enumerate(steps):
+    for do, port, answer, event in steps:
         since = pair.running.mark()
-        done = pair.coming.ask(do, answer, **fields)
-        line = pair.running.look(event, since=since, timeout_s=_LIMIT_S, key=key, **wanted)
+        done = pair.coming.ask(do, answer, port=port)
+        line = pair.running.look(event, since=since, timeout_s=_LIMIT_S, key=key, port=port)
         found.append(None if line is None else (number(line, "at") - number(done, "began")) * 1000)
-        if place < 2:
+        if port:
             time.sleep(_PAUSE_S)
     return found
 
@@ -133,8 +134,8 @@ def _live(pair: _Pair) -> list[float | None]:
 def killed(engines: Sequence[str], rounds: int, *, leases: bool = True) -> list[Comparison]:
     """Peers are killed without a word: until they are lost, with and without core asking for them.
 
-    Core asks, by `resolve`, when the link ends. Stock zeroconf has no such question: its browser waits for the
-    end of the PTR's life, 75 minutes.
+    Core asks, by `resolve`, when the link ends. Stock zeroconf has no such question: its browser waits for
+    the end of the PTR's life, 75 minutes.
 
     Args:
         engines: What is measured.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from benchmarks.mdns.recording import RecordingContext, Reported
+from benchmarks.mdns.recording import RecordingContext, Reported, StillNetwork
 from peernet_core.addresses import Address
 from peernet_core.contract import Announcement
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.network import PolledNetwork
 from peernet_core.records import Record, encode_record
 from peernet_mdns import MdnsDiscovery
 
@@ -22,7 +21,7 @@ class Ours:
     def __init__(self, report: Callable[[Reported], None]) -> None:
         self._identity = Identity.generate()
         self.key = self._identity.key
-        self._network = PolledNetwork()
+        self._network = StillNetwork()
         self._context = RecordingContext(self.key, self._network, report)
         self._backend = MdnsDiscovery()
         self._port = 0

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import attrs
 
-from peernet_core.addresses import Address, IPAddress
+from peernet_core.addresses import Address, IPAddress, NetworkSnapshot
 from peernet_core.contract import Context, NetworkMonitor, Sighting, ThreadContext
 from peernet_core.errors import MalformedRecordError
 from peernet_core.keys import PeerKey
+from peernet_core.network import read_network
 from peernet_core.records import decode_record
 
-__all__ = ["RecordingContext", "Reported"]
+__all__ = ["RecordingContext", "Reported", "StillNetwork"]
 
 _LOG: Final = logging.getLogger("benchmarks.mdns")
 
@@ -34,6 +35,23 @@ class Reported:
     at: float
     key: PeerKey
     port: int = 0
+
+
+class StillNetwork:
+    """A network that never changes: what the system says when this is made."""
+
+    def __init__(self) -> None:
+        self._snapshot = read_network()
+
+    @property
+    def snapshot(self) -> NetworkSnapshot:
+        """The one state."""
+        return self._snapshot
+
+    async def changed(self) -> NetworkSnapshot:
+        """Wait for what never comes."""
+        await asyncio.get_running_loop().create_future()
+        return self._snapshot
 
 
 @attrs.define(eq=False)

@@ -1,8 +1,8 @@
 """One process that is measured: `peernet-mdns`, or stock zeroconf, doing as it is told.
 
 Run by `bench.Bench`: ``python -m benchmarks.mdns.subject ENGINE [--receive-buffer-limit BYTES] [--silent]``.
-It reads JSON objects, one a line, such as ``{"do": "start"}``, and prints what happened, with the loop's time,
-which is the same for all processes of a machine.
+It reads JSON objects, one a line, such as ``{"do": "stop"}``, and prints what happened, with the loop's time:
+that is the same for all processes of a machine.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import functools
 import gc
 import json
 import logging
@@ -23,8 +24,10 @@ from typing import Final, Protocol
 from benchmarks.mdns.recording import Reported
 from peernet_core.keys import PeerKey
 
-__all__ = ["Engine", "main"]
+__all__ = ["LOUD_PORT", "Engine", "main"]
 
+LOUD_PORT: Final = 7777
+"""A peer that is seen at this port is always reported."""
 _TICK_S: Final = 0.002
 
 
@@ -55,15 +58,15 @@ class Engine(Protocol):
         ...
 
 
-def _engine(name: str, report: Callable[[Reported], None]) -> Engine:
+def _maker(name: str) -> Callable[[Callable[[Reported], None]], Engine]:
     # Imported here: each process shall carry the memory of its own engine alone.
     if name == "ours":
         from benchmarks.mdns.ours import Ours  # noqa: PLC0415
 
-        return Ours(report)
+        return Ours
     from benchmarks.mdns.stock import Stock  # noqa: PLC0415
 
-    return Stock(report, cooperating=name == "stock-cooperating")
+    return functools.partial(Stock, cooperating=name == "stock-cooperating")
 
 
 class Subject:
@@ -71,11 +74,12 @@ class Subject:
 
     Args:
         engine: Its name.
-        silent: Whether single peers go unreported, so that printing costs nothing.
+        silent: Whether single peers go unreported, but those at `LOUD_PORT`, so that printing costs nothing.
     """
 
     def __init__(self, engine: str, *, silent: bool) -> None:
         self._name = engine
+        self._make = _maker(engine)
         self._silent = silent
         self._engine: Engine | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,7 +108,7 @@ class Subject:
             case {"do": "start", "port": int(port), "targets": list(targets)}:
                 self._targets = sorted(int(each) for each in targets)
                 self._seen.clear()
-                self._engine = engine = _engine(self._name, self._report)
+                self._engine = engine = self._make(self._report)
                 began = loop.time()
                 await engine.start()
                 started = loop.time()
@@ -154,9 +158,11 @@ class Subject:
             self._worst_stall_s = max(self._worst_stall_s, loop.time() - due)
 
     def _report(self, change: Reported) -> None:
-        if not self._silent:
+        if not self._silent or change.port == LOUD_PORT:
             _say(change.what, at=change.at, key=str(change.key), port=change.port)
-        if change.what == "seen" and self._targets:
+        if change.what != "seen":
+            return
+        if self._targets:
             self._seen.add(change.key.raw)
             while self._targets and len(self._seen) >= self._targets[0]:
                 _say("known", count=self._targets.pop(0), at=change.at)
@@ -171,7 +177,7 @@ class Subject:
             known=self._engine.known if self._engine is not None else 0,
             worst_stall_ms=stall_s * 1000,
             cpu_s=usage.ru_utime + usage.ru_stime,
-            pss_kib=_pss_kib(),
+            anonymous_kib=_anonymous_kib(),
             at=asyncio.get_running_loop().time(),
         )
 
@@ -180,9 +186,10 @@ def _say(event: str, **fields: object) -> None:
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def _pss_kib() -> int:
+def _anonymous_kib() -> int:
+    """What is this process's alone: of files, how much is shared changes as other processes come and go."""
     lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
 
 
 def _limit_receive_buffer(most: int) -> None:
