@@ -36,8 +36,8 @@ _T = TypeVar("_T")
 
 SOURCE: Final = "lan"
 FOREIGN_PORT: Final = 7400
-GOODBYE_S: Final = 6.0
-"""Within this, whoever has said goodbye is gone; two queries that nobody answers fit in."""
+GOODBYE_S: Final = 4.0
+"""Within this, whoever has said goodbye is gone; questions that nobody answers fit in."""
 
 _PATIENCE_S: Final = 15.0
 _BUS: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -235,6 +235,13 @@ class Programs:
         self.start(host, self.path("usr/bin/dbus-daemon"), "--nofork", f"--config-file={config}")
         self.until(socket.exists, "the D-Bus daemon listens")
         return {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={socket}"}
+
+    def accept(self, host: Host) -> None:
+        """Let connections to the peers of that host begin, and nothing follow.
+
+        A peer that refuses them is asked for again and again, and so it is lost without a goodbye, too.
+        """
+        self._closing.callback(host.listen(port=FOREIGN_PORT).close)
 
     def path(self, program: str) -> str:
         """Where it is: unpacked, or installed."""

@@ -128,6 +128,7 @@ def test_we_see_it_and_that_it_stops(programs: Programs, avahi: Avahi) -> None:
     trusted, stranger = programs.foreign_peer(but=b"\0"), programs.foreign_peer(but=b"\0")
     us = programs.publish("us", trust=[trusted])
     us.wait("backend_started", source="lan")
+    programs.accept(avahi.host)
     publishing = [avahi.publish(peer, programs.foreign_port) for peer in (trusted, stranger)]
     since = us.check_discovery(trusted, stranger, str(avahi.host.ipv4))
     seen = {line.name for line in avahi.browse() or []}

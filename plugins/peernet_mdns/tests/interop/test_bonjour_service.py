@@ -45,6 +45,7 @@ def test_we_see_it_and_that_it_stops(
     """A trusted key that it publishes is discovered where it is heard; a stranger's is dropped."""
     trusted, stranger = foreign
     us = programs.publish("us", trust=[trusted])
+    programs.accept(desktop)
     service = programs.javascript(desktop, "bonjour_service.js", foreign)
     for peer in foreign:
         service.wait("published", name=peer.alias)

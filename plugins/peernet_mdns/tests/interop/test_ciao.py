@@ -18,6 +18,7 @@ def test_we_see_it_and_that_it_stops(programs: Programs, foreign: tuple[ForeignP
     us = programs.publish("us", trust=[trusted])
     us.wait("backend_started", source="lan")
     host = programs.lab.host("bridge")
+    programs.accept(host)
     service = programs.javascript(host, "ciao.js", foreign)
     for peer in foreign:
         service.wait("published", name=peer.alias)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from base64 import b64encode
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import pytest
+from zeroconf import DNSIncoming, DNSService
 
 from peernet_core.testing.lab import INTERFACE
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 _TYPE: Final = "_peernet._tcp"
+_GROUP: Final = "224.0.0.251"
 _FROM_CACHE: Final = "--network=no"
 _BUS_NAME: Final = "org.freedesktop.resolve1"
 _BUS_PATH: Final = "/org/freedesktop/resolve1"
@@ -85,6 +88,44 @@ class SystemdResolved:
         return self._programs.query(self.host, path, *arguments, variables=self._bus)
 
 
+class Announcements:
+    """What is multicast on a host's network."""
+
+    def __init__(self, host: Host) -> None:
+        self._socket = host.inside(lambda: _join(host))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def heard(self, sender: Host, name: str) -> bool:
+        """Whether the next packet is that host's response with an SRV record of that name."""
+        try:
+            data, (ip, *_) = self._socket.recvfrom(9000)
+        except BlockingIOError:
+            return False
+        message = DNSIncoming(data)
+        return (
+            ip == str(sender.ipv4)
+            and message.is_response()
+            and any(isinstance(record, DNSService) and record.name == name for record in message.answers())
+        )
+
+
+def _join(host: Host) -> socket.socket:
+    """Bind to the group, not to the port alone: what is sent to the host itself is for others."""
+    joined = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    joined.setblocking(False)
+    joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    joined.bind((_GROUP, 5353))
+    membership = socket.inet_aton(_GROUP) + host.ipv4.packed
+    joined.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+    return joined
+
+
 def _escaped(label: str) -> str:
     """As an element of a path on the bus: a digit that comes first is escaped."""
     return f"_{ord(label[0]):x}{label[1:]}" if label[0].isdigit() else label
@@ -129,7 +170,13 @@ def test_we_see_it_and_that_it_stops(programs: Programs, foreign: tuple[ForeignP
     trusted, stranger = foreign
     us = programs.publish("us", trust=[trusted])
     us.wait("backend_started", source="lan")
-    resolved = SystemdResolved(programs, programs.lab.host("server"), foreign)
-    since = us.check_discovery(trusted, stranger, str(resolved.host.ipv4))
+    host = programs.lab.host("server")
+    programs.accept(host)
+    with Announcements(us.host) as announcements:
+        resolved = SystemdResolved(programs, host, foreign)
+        name = f"{trusted.alias}.{_TYPE}.local."
+        # It answers before; but what it has not announced it does not say goodbye for.
+        programs.until(lambda: announcements.heard(host, name), "resolved announces")
+    since = us.check_discovery(trusted, stranger, str(host.ipv4))
     resolved.withdraw(trusted)
     us.check_loss(trusted, since=since)
