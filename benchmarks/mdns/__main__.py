@@ -10,7 +10,8 @@ browser whose handler loads a service from the cache, or requests what is incomp
 carries the same TXT record. `stock-cooperating` is the same without the probing before a registration.
 
 Shown are median, percentiles and worst of all runs that succeeded; how many did not (`missed`); and the ratio
-of the medians, theirs to ours. How each case is measured stands in the module of the case."""
+of the medians, theirs to ours. How each case is measured stands in the module of the case.
+"""
 
 from __future__ import annotations
 

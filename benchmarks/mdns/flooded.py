@@ -3,7 +3,8 @@
 A peer runs. The flood lasts 10 s; after 3 s of it a genuine peer starts on a third host and announces itself;
 timed is until the first one knows it, 40 s at most. Memory is the growth of the anonymous proportional set
 size until shortly after the flood. The stall is as in the crowd, during the flood. The address space of each
-process is limited to 6 GiB: one that needs more ends, and that is said."""
+process is limited to 6 GiB: one that needs more ends, and that is said.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""python-zeroconf as its documentation shows it: a browser, a service, and a request for what is incomplete."""
+"""Stock python-zeroconf: a browser, a service, and a request for what is incomplete."""
 
 from __future__ import annotations
 
