@@ -266,8 +266,8 @@ class Browser:
                 old.standing = Standing.ACCEPTED
                 entry.before = old
         entry.statement = Statement(record, now, lease_s, ((origin, now),))
-        if entry.before is None:
-            # Only while nothing was accepted: a forger may not take a peer into his own quota.
+        if old is None:
+            # Only where nothing stood: a forger may not take another's alias into his own quota.
             self._forget(self._table.charge(entry, origin.ip))
         self._table.report(entry, origin, lease_s)
         self._wants.met(entry.alias, now=now)

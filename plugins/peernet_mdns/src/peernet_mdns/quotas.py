@@ -131,11 +131,11 @@ class Quotas:
             queue = queues[0 if holding.plain else 1]
         if queue is holding.queue:
             return
+        if queue is not None:
+            queue[source] = None
+            self._most = max(self._most, rank)
         if holding.queue is not None:
             del holding.queue[source]
             if not any(self._ranks[holding.rank]):
                 del self._ranks[holding.rank]
         holding.rank, holding.queue = rank, queue
-        if queue is not None:
-            queue[source] = None
-            self._most = max(self._most, rank)
