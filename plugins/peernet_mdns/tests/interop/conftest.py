@@ -245,8 +245,9 @@ class Programs:
 
     def path(self, program: str) -> str:
         """Where it is: unpacked, or installed."""
-        unpacked = _folder() / "root" / program
-        return str(unpacked if unpacked.exists() else Path("/", program))
+        root = _folder() / "root"
+        found = (path for path in (root / program, root / "usr" / program) if path.exists())
+        return str(next(found, Path("/", program)))
 
     def until(self, condition: Callable[[], _T | None], what: str, *, guard_s: float = _PATIENCE_S) -> _T:
         """Poll until `condition` returns something true, and return it; a failure shows what all printed."""
