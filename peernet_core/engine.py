@@ -214,7 +214,7 @@ class Engine:
             while self.network.snapshot == self.registry.network:
                 await self.network.changed()
             self.registry.network_changed(self.network.snapshot, now=self.clock())
-            self.switchboard.apply()
+            self.switchboard.network_changed()
             self.announce()
 
     async def _watch_trust(self) -> None:

@@ -15,6 +15,7 @@ from peernet_core.addresses import Address
 from peernet_core.decisions.frames import Frame, FrameDecoder, Hello, Unknown, encode_frame
 from peernet_core.errors import MalformedFrameError, PeerNetError
 from peernet_core.keys import PeerKey
+from peernet_core.links.sockets import SocketAddress
 from peernet_core.links.transport import Connection
 
 __all__ = ["ConnectionEndedError", "FramedConnection"]
@@ -66,6 +67,15 @@ class FramedConnection:
     def peer(self) -> PeerKey:
         """Whose connection it is; authenticated."""
         return self._connection.peer
+
+    @property
+    def local(self) -> SocketAddress:
+        """Our end, as the system tells it.
+
+        Raises:
+            OSError: it is closed.
+        """
+        return self._connection.local
 
     def send(self, frame: Frame) -> None:
         """Queue a frame; a peer that reads nothing loses the connection."""

@@ -15,7 +15,7 @@ from peernet_core.addresses import Address, IPAddress
 from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.errors import PeerNetError
 
-__all__ = ["BindError", "SocketAddress", "bind", "connect", "far_end", "socket_address", "tune"]
+__all__ = ["BindError", "SocketAddress", "bind", "connect", "far_end", "is_ours", "socket_address", "tune"]
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
@@ -115,6 +115,20 @@ def far_end(told: SocketAddress, source: str) -> Address:
         with contextlib.suppress(OSError):
             ip = IPv6Address(f"{ip}%{socket.if_indextoname(told[-1])}")
     return Address(ip, told[1], source)
+
+
+def is_ours(told: SocketAddress) -> bool:
+    """Whether this host still has an address that one of its sockets is bound to.
+
+    That of an interface without a carrier counts: what runs over it may go on when the carrier is back.
+    """
+    family = socket.AF_INET6 if ":" in told[0] else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((told[0], 0, *told[2:]))
+    except OSError as error:
+        return error.errno not in {errno.EADDRNOTAVAIL, errno.ENODEV}
+    return True
 
 
 def _family(ip: IPAddress) -> socket.AddressFamily:

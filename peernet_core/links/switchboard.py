@@ -6,6 +6,7 @@ The registry is pure; here are its hands. Every connection that reached OPEN is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -36,6 +37,7 @@ from peernet_core.links.acceptor import Arrival
 from peernet_core.links.certificates import TlsContexts
 from peernet_core.links.dialer import Dialer
 from peernet_core.links.framed import ConnectionEndedError, FramedConnection
+from peernet_core.links.sockets import is_ours
 from peernet_core.links.streams import Stream, StreamTable, await_status
 from peernet_core.links.transport import (
     LINK_PROTOCOL,
@@ -167,6 +169,17 @@ class Switchboard:
                 raise
             return stream
         raise PeerUnreachableError(key, reason)
+
+    def network_changed(self) -> None:
+        """End at once what runs over an address that this host has no more: nothing can come back there."""
+        for framed in tuple(self._links.values()):
+            with contextlib.suppress(OSError):  # it is closed already
+                if is_ours(framed.local):
+                    continue
+                del self._links[framed.id]
+                self._registry.connection_closed(framed.id, "our address is gone", now=self._clock())
+                framed.abort()
+        self.apply()
 
     async def aclose(self) -> None:
         """End all that is open; goodbyes that are queued have a second to leave."""

@@ -30,7 +30,7 @@ from peernet_core.links.certificates import (
     WrongKeyError,
     authenticated_key,
 )
-from peernet_core.links.sockets import connect, tune
+from peernet_core.links.sockets import SocketAddress, connect, tune
 
 __all__ = [
     "LINK_PROTOCOL",
@@ -115,6 +115,16 @@ class Connection:
         self.remote = remote
         self.protocol = protocol
         self._closing = False
+
+    @property
+    def local(self) -> SocketAddress:
+        """Our end, as the system tells it.
+
+        Raises:
+            OSError: it is closed.
+        """
+        told: SocketAddress = _about(self.stream, SocketAttribute.raw_socket).getsockname()
+        return told
 
     async def receive(self, max_bytes: int = CHUNK_BYTES) -> bytes:
         """Return what came next: at least one byte, at most `max_bytes` and at most 16 KiB.

@@ -15,7 +15,7 @@ from peernet_core.addresses import NetworkSnapshot
 from peernet_core.contract import Announcement, Context, DiscoverySpec, Sighting, hookimpl
 from peernet_core.keys import PeerKey
 from peernet_mdns.answers import Claim, read_claims
-from peernet_mdns.browser import Browser, Gone, Seen
+from peernet_mdns.browser import MAX_ORIGINS, Browser, Gone, Seen
 from peernet_mdns.gate import Sender
 from peernet_mdns.medium import Medium
 from peernet_mdns.messages import HOST_TTL_S
@@ -23,13 +23,21 @@ from peernet_mdns.names import SERVICE, check_service
 
 __all__ = ["MdnsDiscovery"]
 
-_MAX_SIGHTINGS: Final = 16_384
+_MAX_ALIASES: Final = 16_384
 _SLICE_S: Final = 0.002
 """How long reports hold up the reading of further packets."""
 _HERD_S: Final = (0.02, 0.12)
 """After a change of the network many ask at once; RFC 6762 §5.2 lets them wait that long."""
 _DEFEND_S: Final = 1.0
 """How often at most we contradict who speaks under our name."""
+
+
+@attrs.define(eq=False)
+class _Reported:
+    """What was reported of one alias: a sighting for each origin from which this record was heard."""
+
+    record: bytes
+    sightings: dict[int, Sighting] = attrs.field(factory=dict)
 
 
 def _is_service(_: object, __: object, service: str) -> None:
@@ -56,7 +64,7 @@ class MdnsDiscovery(DiscoverySpec):
     _medium: Medium | None = attrs.field(init=False, default=None)
     _browser: Browser | None = attrs.field(init=False, default=None)
     _announcement: Announcement | None = attrs.field(init=False, default=None)
-    _sightings: OrderedDict[str, Sighting] = attrs.field(init=False, factory=OrderedDict)
+    _reported: OrderedDict[str, _Reported] = attrs.field(init=False, factory=OrderedDict)
     _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
     _defended_at: float = attrs.field(init=False, default=float("-inf"))
 
@@ -120,7 +128,7 @@ class MdnsDiscovery(DiscoverySpec):
             if self._is_own(claim.alias):
                 self._contradict(claim, sender, now=now)
                 continue
-            if sender.own and self._medium is not None:
+            if sender.own and not claim.goodbye and self._medium is not None:
                 self._medium.heard_neighbour(claim.alias)
             if legacy and not claim.goodbye:
                 # Such answers carry a short time to live for the sake of simple resolvers (RFC 6762 §6.7).
@@ -197,9 +205,7 @@ class MdnsDiscovery(DiscoverySpec):
                     case Seen():
                         self._seen(change)
                     case Gone(alias):
-                        sighting = self._sightings.pop(alias, None)
-                        if sighting is not None:
-                            context.peer_lost(sighting)
+                        self._lose(self._reported.pop(alias, None))
 
     def _seen(self, seen: Seen) -> None:
         context, browser = self._context, self._browser
@@ -211,10 +217,22 @@ class MdnsDiscovery(DiscoverySpec):
             self.counts["records_refused"] += 1
             browser.refused(seen.alias)
             return
-        self._sightings[seen.alias] = sighting
-        self._sightings.move_to_end(seen.alias)
-        if len(self._sightings) > _MAX_SIGHTINGS:
-            self._sightings.popitem(last=False)  # its lease ends by itself
+        reported = self._reported.get(seen.alias)
+        if reported is None or reported.record != seen.record:
+            before, reported = reported, _Reported(seen.record)
+            self._reported[seen.alias] = reported
+            self._lose(before)
+        reported.sightings[sighting.id] = sighting
+        if len(reported.sightings) > MAX_ORIGINS:  # the first is of a lease that ended long ago
+            del reported.sightings[next(iter(reported.sightings))]
+        self._reported.move_to_end(seen.alias)
+        if len(self._reported) > _MAX_ALIASES:
+            self._reported.popitem(last=False)  # its leases end by themselves
+
+    def _lose(self, reported: _Reported | None) -> None:
+        if reported is not None and self._context is not None:
+            for sighting in reported.sightings.values():
+                self._context.peer_lost(sighting)
 
     async def _follow_network(self, known: NetworkSnapshot) -> None:
         context = self._context
