@@ -10,6 +10,7 @@ import pytest
 
 from peernet_mdns.answers import Claim
 from peernet_mdns.browser import CROWD, Browser, Gone, Origin, Query, Seen
+from peernet_mdns.quotas import Level
 
 A, B = "a" * 26, "b" * 26
 ETH = Origin(ip_address("10.0.0.1"), "eth0")
@@ -309,3 +310,42 @@ def test_who_could_not_be_asked_in_time_has_its_lease_extended() -> None:
     run.until(60.0)
     assert len(run.gone()) == 8000
     assert max(sum(1 for at, _ in run.sent if start <= at < start + 1) for start in range(60)) <= 42
+
+
+def test_an_answer_counts_from_an_origin_that_was_reported_just_before(run: Run) -> None:
+    """A short claim that came by the other interface does not make the answer old news."""
+    run.hear(live())
+    run.until(100)
+    run.hear(live(ttl_s=1.0), WLAN)
+    run.until(120.2)
+    assert seen(run.hear(live(), WLAN)) == [(b"r", WLAN)]
+    run.until(180)
+    assert run.gone() == []
+
+
+def test_a_forger_cannot_take_an_alias_into_his_own_quota() -> None:
+    """He would push it out with his next claim."""
+    run = Run(Browser(now=0.0, jitter=Random(1), quota=1))
+    run.browser.heard(live(), ETH, now=0.0)
+    run.browser.heard(live(b"junk"), EVIL, now=0.0)
+    run.browser.heard(live(alias=B), EVIL, now=0.0)
+    assert len(run.browser) == 2
+
+
+def test_who_answered_a_question_by_name_stands_more_firmly(run: Run) -> None:
+    """Wanted or refreshed: it makes room later than those that only claimed."""
+    run.browser.want(A, now=0.0)
+    run.step()
+    run.hear(live())
+    run.hear(live(alias=B))
+    run.until(0.2)
+    run.hear(live())
+    run.hear(live(alias=B))
+    levels = [entry.level for alias in (A, B) if (entry := run.browser._table.get(alias)) is not None]
+    assert levels == [Level.ANSWERED, Level.PLAIN]
+    while not run.asked(B):
+        run.until(run.now + 0.5)
+    run.hear(live(alias=B))
+    entry = run.browser._table.get(B)
+    assert entry is not None
+    assert entry.level is Level.ANSWERED

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peernet_mdns.questions import MAX_NAMES, Lane, Lanes, TypeSchedule
+from peernet_mdns.questions import DOUBT, MAX_NAMES, Lane, Lanes, TypeSchedule
 from peernet_mdns.timers import Timers
 from peernet_mdns.wants import MAX_WANTS, Wants
 
@@ -162,3 +162,10 @@ def test_timers_agree_with_a_sorted_list(acts: list[tuple[int, float | None]]) -
         found.append(model.pop(name))
     assert found == sorted(found)
     assert not model
+
+
+def test_a_step_that_was_late_does_not_crowd_the_next() -> None:
+    """Its gap is counted from when the one before was sent, and so is the failure of the whole."""
+    late = 50.0
+    assert DOUBT.steps[1].due(0.0, 120.0, late, Middle()) == late + 0.1
+    assert DOUBT.fails(0.0, 120.0, late) == late + 0.5
