@@ -1,6 +1,6 @@
 """Case: somebody floods the link; whether a genuine newcomer is found meanwhile, and what it costs.
 
-A peer runs. The flood lasts 10 s; after 3 s of it a genuine peer starts on a third host and announces itself;
+A peer runs. The flood lasts 6 s; after 2 s of it a genuine peer starts on a third host and announces itself;
 timed is until the first one knows it, 40 s at most. Memory is the growth of the anonymous proportional set
 size until shortly after the flood. The stall is as in the crowd, during the flood. The address space of each
 process is limited to 6 GiB: one that needs more ends, and that is said.
@@ -28,8 +28,8 @@ FLOODS: Final = {
     "whole peers, another port": ("peers", "--port=6000"),
     "whole peers, from off the link": ("peers", "--source=198.51.100.7"),
 }
-_FLOOD_S: Final = 10.0
-_BEFORE_S: Final = 3.0
+_FLOOD_S: Final = 6.0
+_BEFORE_S: Final = 2.0
 _LIMIT_S: Final = 40.0
 
 

@@ -25,6 +25,12 @@ __all__ = ["PORT", "find_once", "killed", "life", "newcomer", "second_process", 
 PORT: Final = 7100
 _LIMIT_S: Final = 15.0
 _PAUSE_S: Final = 1.2
+_STARTED_S: Final = 0.3
+_LIFE: Final = (
+    ("announce", PORT, "announced", "seen"),
+    ("announce", PORT + 1, "announced", "seen"),
+    ("stop", 0, "stopped", "lost"),
+)
 _LEASE_S: Final = 150.0
 """Longer than the 120 s for which an SRV is believed."""
 
@@ -108,27 +114,19 @@ def life(engines: Sequence[str], rounds: int) -> list[Comparison]:
             running = bench.subject(bench.host("there"), engine)
             pairs[engine] = _Pair(running, start(running), bench.subject(bench.host("here"), engine))
         for _ in range(rounds):
-            for engine, pair in pairs.items():
-                for result, took in zip(results, _live(pair), strict=True):
-                    result.add(engine, took)
+            keys = {engine: start(pair.coming, port=0) for engine, pair in pairs.items()}
+            time.sleep(_STARTED_S)
+            for result, (do, port, answer, event) in zip(results, _LIFE, strict=True):
+                for engine, pair in pairs.items():
+                    since = pair.running.mark()
+                    done = pair.coming.ask(do, answer, port=port)
+                    line = pair.running.look(
+                        event, since=since, timeout_s=_LIMIT_S, key=keys[engine], port=port
+                    )
+                    took_s = None if line is None else number(line, "at") - number(done, "began")
+                    result.add(engine, None if took_s is None else took_s * 1000)
+                time.sleep(_PAUSE_S)  # announcements are repeated for a while
     return results
-
-
-def _live(pair: _Pair) -> list[float | None]:
-    """One life, with a pause after each step: announcements are repeated for a while."""
-    key = start(pair.coming, port=0)
-    time.sleep(0.3)
-    steps = [("announce", PORT, "announced", "seen"), ("announce", PORT + 1, "announced", "seen")]
-    steps.append(("stop", 0, "stopped", "lost"))
-    found: list[float | None] = []
-    for do, port, answer, event in steps:
-        since = pair.running.mark()
-        done = pair.coming.ask(do, answer, port=port)
-        line = pair.running.look(event, since=since, timeout_s=_LIMIT_S, key=key, port=port)
-        found.append(None if line is None else (number(line, "at") - number(done, "began")) * 1000)
-        if port:
-            time.sleep(_PAUSE_S)
-    return found
 
 
 def killed(engines: Sequence[str], rounds: int, *, leases: bool = True) -> list[Comparison]:
