@@ -1,8 +1,8 @@
 """Somebody on the link who means harm: packets as fast as one process can send them.
 
 Run on a host, as root: ``python -m benchmarks.mdns.flood KIND INTERFACE [options]``. It prints ``{"event":
-"started"}``, and ``{"event": "ended", "packets": ..., "seconds": ...}`` when the time is up. Sources may be
-any addresses, ours or not.
+"started", "at": ...}``, and ``{"event": "ended", "packets": ..., "seconds": ...}`` when the time is up.
+Sources may be any addresses, ours or not.
 
 Kinds:
     pointers: PTR records of instances that nobody has named before, thirty in a packet.
@@ -204,7 +204,7 @@ def main() -> None:
     packets = packets_of(arguments.kind, alias=arguments.alias, packet=arguments.packet)
     sources = [arguments.source + each for each in range(arguments.sources)] if arguments.source else []
     with open_sender(arguments.interface, port=arguments.port, ttl=arguments.ttl) as sock:
-        print(json.dumps({"event": "started"}), flush=True)
+        print(json.dumps({"event": "started", "at": time.monotonic()}), flush=True)
         began = time.monotonic()
         sent = flood(
             sock,

@@ -4,6 +4,8 @@ A peer runs. The flood lasts 6 s; after 2 s of it a genuine peer starts on a thi
 timed is until the first one knows it, 40 s at most. Memory is the growth of the anonymous proportional set
 size until shortly after the flood. The stall is as in the crowd, during the flood. The address space of each
 process is limited to 6 GiB: one that needs more ends, and that is said.
+
+At last somebody says, once, that a peer has gone which has not.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from benchmarks.mdns.bench import Bench, WaitedInVainError, number
 from benchmarks.mdns.figures import Fact
 from benchmarks.mdns.latency import start
 from benchmarks.mdns.subject import LOUD_PORT
+from peernet_core.keys import PeerKey
 from peernet_core.testing.lab import INTERFACE
 
 __all__ = ["FLOODS", "flooded"]
@@ -31,6 +34,8 @@ FLOODS: Final = {
 _FLOOD_S: Final = 6.0
 _BEFORE_S: Final = 2.0
 _LIMIT_S: Final = 40.0
+_FORGED_S: Final = 8.0
+"""Longer than anybody takes to ask whether it is true."""
 
 
 def flooded(
@@ -45,7 +50,28 @@ def flooded(
             except WaitedInVainError as error:
                 text = f"the process ended, or hung: {str(error).splitlines()[-1][:80]}"
             facts.append(Fact(f"{name}, {engine}", text))
+    facts += [Fact(f"one forged goodbye, {engine}", _forge(engine)) for engine in engines]
     return facts
+
+
+def _forge(engine: str) -> str:
+    """Say goodbye for somebody else."""
+    with Bench() as bench:
+        running = bench.subject(bench.host("running"), engine)
+        genuine = bench.subject(bench.host("genuine"), engine)
+        attacker = bench.host("attacker")
+        start(running)
+        key = PeerKey.parse(start(genuine))
+        running.wait("seen", key=str(key))
+        since = running.mark()
+        options = ("--most=1", f"--alias={key.alias}")
+        with bench.start(attacker, "benchmarks.mdns.flood", "goodbye", INTERFACE, *options) as forger:
+            forged_at = number(forger.wait("started"), "at")
+            forger.wait("ended")
+            lost = running.look("lost", since=since, timeout_s=_FORGED_S, key=str(key))
+        if lost is None:
+            return f"the peer stays, for {_FORGED_S:g} s at least"
+        return f"the peer is lost after {(number(lost, 'at') - forged_at) * 1000:.1f} ms"
 
 
 def _flood(engine: str, options: Sequence[str], seconds: float) -> str:

@@ -1,7 +1,8 @@
 """One process that is many hosts on one link, each with an address of its own, and answers for all of them.
 
 Run, on a host that `bench.emulate` has prepared: ``python -m benchmarks.mdns.responders COUNT INTERFACE``. It
-prints ``{"event": "ready"}`` and ends with its standard input.
+prints ``{"event": "ready"}`` and ends with its standard input. There it is told, as JSON objects, to ``mute``
+all hosts from number ``first`` on, and to ``report`` what it counted.
 
 Behaves as RFC 6762 wants: a question with the unicast bit is answered to the asker at once, another one by
 multicast after 20 to 120 ms, or after 400 to 500 ms where more known answers are to follow; what the asker
@@ -15,6 +16,7 @@ import argparse
 import heapq
 import itertools
 import json
+import os
 import random
 import select
 import socket
@@ -72,6 +74,7 @@ class Responders:
         self._order = itertools.count()
         self._rounds: dict[Address, _Round] = {}
         self._muted: set[int] = set()
+        self._unread = b""
         self._socket = _open(number)
 
     def run(self) -> None:
@@ -84,21 +87,25 @@ class Responders:
             for descriptor, _ in waiting.poll(wait_s * 1000):
                 if descriptor == self._socket.fileno():
                     self._receive()
-                elif not self._obey(sys.stdin.readline()):
+                elif not self._listen():
                     return
             self._send_due()
 
-    def _obey(self, line: str) -> bool:
+    def _listen(self) -> bool:
         """Do what the other side says; False at the end of its words."""
-        if not line:
-            return False
-        words = json.loads(line)
-        match words["do"]:
-            case "mute":
-                self._muted = set(range(words["first"], len(self._peers)))
-            case "report":
-                print(json.dumps({"event": "report", **self.counts}), flush=True)
-        return True
+        data = os.read(sys.stdin.fileno(), 65536)
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._obey(json.loads(line))
+        return bool(data)
+
+    def _obey(self, words: dict[str, object]) -> None:
+        match words:
+            case {"do": "mute", "first": int(first)}:
+                self._muted = set(range(first, len(self._peers)))
+                _say("muted")
+            case {"do": "report"}:
+                _say("report", **self.counts)
 
     def _receive(self) -> None:
         for _ in range(64):
@@ -206,6 +213,10 @@ class Responders:
         self.counts["answers"] += sent
 
 
+def _say(event: str, **fields: int) -> None:
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
 def _open(number: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -232,7 +243,7 @@ def main() -> None:
     parser.add_argument("interface")
     arguments = parser.parse_args()
     responders = Responders(arguments.count, arguments.interface)
-    print(json.dumps({"event": "ready", "peers": arguments.count}), flush=True)
+    _say("ready", peers=arguments.count)
     responders.run()
 
 
