@@ -15,11 +15,12 @@ from peernet_core.addresses import NetworkSnapshot
 from peernet_core.contract import Announcement, Context, DiscoverySpec, Sighting, hookimpl
 from peernet_core.keys import PeerKey
 from peernet_mdns.answers import Claim, read_claims
-from peernet_mdns.browser import MAX_ORIGINS, Browser, Gone, Seen
+from peernet_mdns.browser import Browser, Gone, Seen
 from peernet_mdns.gate import Sender
 from peernet_mdns.medium import Medium
 from peernet_mdns.messages import HOST_TTL_S
 from peernet_mdns.names import SERVICE, check_service
+from peernet_mdns.peer_table import MAX_ORIGINS
 
 __all__ = ["MdnsDiscovery"]
 

@@ -15,13 +15,12 @@ import errno
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 import attrs
 from zeroconf import (
     DNSAddress,
-    DNSIncoming,
     DNSOutgoing,
     DNSPointer,
     DNSRecord,
@@ -35,30 +34,26 @@ from zeroconf._transport import _WrappedTransport, make_wrapped_transport
 from zeroconf.asyncio import AsyncZeroconf
 
 from peernet_mdns.gate import MDNS_PORT, Gate, Sender
+from peernet_mdns.inbox import Inbox, ReceiveRecords, SocketAddress
 from peernet_mdns.links import Link
 
 __all__ = [
     "LinkZeroconf",
     "Publication",
-    "ReceiveRecords",
-    "SocketAddress",
     "close",
     "open_zeroconf",
-    "take_response",
+    "take_packet",
 ]
 
 _LOG: Final = logging.getLogger(__name__)
 _HEADER_SIZE: Final = 12
+_RESPONSE_BIT: Final = 0x80
 _MAX_PACKET_SIZE: Final = 9000
 """RFC 6762 §17; also what zeroconf takes."""
 _BATCH: Final = 256
 """Packets that one wake-up reads at most, so that nothing else on the loop waits for long."""
 _RECEIVE_BUFFER_SIZE: Final = 4 * 1024 * 1024
 """Asked for; the system grants what it allows."""
-
-ReceiveRecords = Callable[[Sequence[DNSRecord], Sender, bool], None]
-"""Takes the records of one response, who sent it, and whether it answers a legacy query."""
-SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 @attrs.frozen
@@ -85,6 +80,7 @@ class LinkZeroconf(Zeroconf):
     Attributes:
         publications: By the lower-cased instance name.
         counts: What was dropped after the gate, by reason.
+        inbox: What was admitted and waits to be looked into.
     """
 
     def __init__(
@@ -96,9 +92,9 @@ class LinkZeroconf(Zeroconf):
         ip_version: IPVersion | None = None,
     ) -> None:
         self.gate = gate
-        self.receive = receive
         self.publications: dict[str, Publication] = {}
         self.counts: Counter[str] = Counter()
+        self.inbox = Inbox(receive, self.counts)
         self._links = {link.name: link for link in links}
         super().__init__(_choice(links, ip_version), ip_version=ip_version, use_asyncio=True)
 
@@ -246,8 +242,9 @@ class _LinkListener(AsyncListener, asyncio.DatagramProtocol):
             except OSError as error:
                 if error.errno not in {errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.EBADF}:
                     self.error_received(error)
-                return
+                break
             self._take(data, addrs)
+        self._zeroconf.inbox.work()
 
     def error_received(self, exc: Exception) -> None:
         """A network that is gone for a while is nothing to warn of."""
@@ -255,23 +252,24 @@ class _LinkListener(AsyncListener, asyncio.DatagramProtocol):
         _LOG.debug("a socket reports: %s", ascii(str(exc)))
 
     def _take(self, data: bytes, addrs: SocketAddress) -> None:
-        sender = take_response(self._zeroconf, data, addrs)
+        sender = take_packet(self._zeroconf, data, addrs)
         if sender is None:
             return
         try:
             # Also of our own answers zeroconf must know when they went out (RFC 6762 §5.4, §6).
             super().datagram_received(data, addrs)
         except Exception as error:  # noqa: BLE001 - no packet may end the reading of others
-            _failed(self._zeroconf, addrs, error)
+            self._zeroconf.counts["packets_failed"] += 1
+            _LOG.debug("zeroconf failed at a packet from %a: %s", addrs[0], ascii(repr(error)))
 
 
-def take_response(
+def take_packet(
     zeroconf: LinkZeroconf, data: bytes, addrs: SocketAddress, *, legacy: bool = False
 ) -> Sender | None:
-    """Look at a packet, and hand its records on if it is a response.
+    """Judge a packet by its header, and put it into the inbox if it is a response.
 
     Args:
-        zeroconf: Whose gate and receiver these are.
+        zeroconf: Whose gate and inbox these are.
         data: The packet.
         addrs: Where it came from, as the socket gives it.
         legacy: Whether it came to a socket of its own.
@@ -283,26 +281,13 @@ def take_response(
         zeroconf.counts["truncated"] += 1
         return None
     scope = addrs[3] if len(addrs) == 4 else 0  # noqa: PLR2004 - an IPv6 socket's address
-    response = bool(data[2] & 0x80)
+    response = bool(data[2] & _RESPONSE_BIT)
     assert zeroconf.loop is not None
-    now = zeroconf.loop.time()
-    sender = zeroconf.gate.admit(addrs[0], scope, addrs[1], response=response, now=now)
+    sender = zeroconf.gate.admit(addrs[0], scope, addrs[1], response=response, now=zeroconf.loop.time())
     if sender is None or not response:
         return sender
-    try:
-        message = DNSIncoming(data, (addrs[0], addrs[1]), scope or None, now * 1000.0)
-        if message.valid:
-            zeroconf.receive(message.answers(), sender, legacy)
-        else:
-            zeroconf.counts["malformed"] += 1
-    except Exception as error:  # noqa: BLE001 - no packet may end the reading of others
-        _failed(zeroconf, addrs, error)
+    zeroconf.inbox.put(data, addrs, sender, legacy=legacy)
     return sender if sender.own and not legacy else None
-
-
-def _failed(zeroconf: LinkZeroconf, addrs: SocketAddress, error: Exception) -> None:
-    zeroconf.counts["packets_failed"] += 1
-    _LOG.debug("a packet from %a could not be read: %s", addrs[0], ascii(repr(error)))
 
 
 async def open_zeroconf(links: Sequence[Link], gate: Gate, receive: ReceiveRecords) -> LinkZeroconf:
@@ -330,6 +315,7 @@ async def open_zeroconf(links: Sequence[Link], gate: Gate, receive: ReceiveRecor
 
 async def close(zeroconf: LinkZeroconf) -> None:
     """Close the sockets; nothing is said any more."""
+    zeroconf.inbox.close()
     zeroconf.registry.async_remove(zeroconf.registry.async_get_service_infos())
     await AsyncZeroconf(zc=zeroconf).async_close()
 

@@ -16,6 +16,7 @@ import attrs
 from zeroconf import DNSOutgoing
 
 from peernet_mdns.gate import MDNS_PORT
+from peernet_mdns.inbox import SocketAddress
 from peernet_mdns.links import Link
 
 __all__ = ["LegacySockets"]
@@ -25,8 +26,6 @@ _GROUP_V4: Final = "224.0.0.251"
 _GROUP_V6: Final = "ff02::fb"
 _MAX_PACKET_SIZE: Final = 9000
 _BATCH: Final = 256
-
-SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 @attrs.define(eq=False)

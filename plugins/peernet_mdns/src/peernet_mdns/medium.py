@@ -19,8 +19,9 @@ from zeroconf import DNSRecord
 from peernet_core.addresses import NetworkSnapshot
 from peernet_core.contract import Announcement
 from peernet_mdns.browser import Query
-from peernet_mdns.engine import LinkZeroconf, Publication, SocketAddress, close, open_zeroconf, take_response
+from peernet_mdns.engine import LinkZeroconf, Publication, close, open_zeroconf, take_packet
 from peernet_mdns.gate import MDNS_PORT, Gate, Sender
+from peernet_mdns.inbox import SocketAddress
 from peernet_mdns.legacy import LegacySockets
 from peernet_mdns.links import Link, select_links
 from peernet_mdns.messages import query_message, service_info
@@ -271,7 +272,8 @@ class Medium:
 
     def _legacy_received(self, data: bytes, address: SocketAddress) -> None:
         if self._zeroconf is not None:
-            take_response(self._zeroconf, data, address, legacy=True)
+            take_packet(self._zeroconf, data, address, legacy=True)
+            self._zeroconf.inbox.work()
 
 
 def _is_taken(port: int) -> bool:

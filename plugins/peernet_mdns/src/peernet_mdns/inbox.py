@@ -1,0 +1,91 @@
+"""The inbox: responses that were taken from the sockets and wait to be looked into.
+
+Reading a packet takes a few microseconds, looking into it ten times that. A crowd that answers within a tenth
+of a second overflows a socket's buffer in no time, so sockets are emptied first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+from zeroconf import DNSIncoming, DNSRecord
+
+from peernet_mdns.gate import Sender
+
+__all__ = ["Inbox", "ReceiveRecords", "SocketAddress"]
+
+_LOG: Final = logging.getLogger(__name__)
+_CAPACITY: Final = 16_384
+"""Packets; of a crowd's usual size they take 10 MB."""
+_SLICE_S: Final = 0.002
+"""How long the sockets may be left alone."""
+_UNTIMED: Final = 8
+"""Packets between two looks at the clock."""
+
+ReceiveRecords = Callable[[Sequence[DNSRecord], Sender, bool], None]
+"""Takes the records of one response, who sent it, and whether it answers a legacy query."""
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+@attrs.define(eq=False)
+class Inbox:
+    """Holds responses for as long as others wait in the sockets.
+
+    Attributes:
+        receive: Gets the records of each, in order.
+        counts: What was dropped, by reason.
+    """
+
+    receive: ReceiveRecords
+    counts: Counter[str] = attrs.field(factory=Counter)
+    _waiting: deque[tuple[bytes, SocketAddress, Sender, bool]] = attrs.field(init=False, factory=deque)
+    _next: asyncio.Handle | None = attrs.field(init=False, default=None)
+
+    def put(self, data: bytes, address: SocketAddress, sender: Sender, *, legacy: bool) -> None:
+        """Keep a response; when there is no room it is dropped and counted."""
+        if len(self._waiting) >= _CAPACITY:
+            self.counts["inbox_full"] += 1
+            return
+        self._waiting.append((data, address, sender, legacy))
+
+    def work(self) -> None:
+        """Look into what is here, for two milliseconds; what is left has its turn after the sockets."""
+        if self._next is None:
+            self._work()
+
+    def close(self) -> None:
+        """Drop what is left."""
+        self._waiting.clear()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _work(self) -> None:
+        self._next = None
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _SLICE_S
+        while self._waiting:
+            for _ in range(min(_UNTIMED, len(self._waiting))):
+                self._look_into(*self._waiting.popleft(), now=loop.time())
+            if self._waiting and loop.time() >= until:
+                self._next = loop.call_soon(self._work)
+                return
+
+    def _look_into(
+        self, data: bytes, address: SocketAddress, sender: Sender, legacy: bool, *, now: float
+    ) -> None:
+        scope = address[3] if len(address) == 4 else 0  # noqa: PLR2004 - an IPv6 socket's address
+        try:
+            message = DNSIncoming(data, (address[0], address[1]), scope or None, now * 1000.0)
+            if message.valid:
+                self.receive(message.answers(), sender, legacy)
+            else:
+                self.counts["malformed"] += 1
+        except Exception as error:  # noqa: BLE001 - no packet may end the reading of others
+            self.counts["packets_failed"] += 1
+            _LOG.debug("a packet from %a could not be read: %s", address[0], ascii(repr(error)))
