@@ -17,6 +17,7 @@ from zeroconf._protocol.outgoing import DNSOutgoing
 from peernet_mdns.answers import Claim, Claims, read_claims
 from peernet_mdns.names import SERVICE, host_name, instance_name, type_name
 from peernet_mdns.txt import MAX_RECORD_BYTES, encode_txt
+from peernet_mdns.zeroconf_log import LOGGER_NAME, escape_log
 
 ALIAS: Final = "abcdefghijklmnopqrstuvwxyz"
 HOSTILE_ALIAS: Final = "z" * 26
@@ -25,9 +26,6 @@ GOOD: Final = Claim(ALIAS, RECORD, 120.0, complete=True)
 TYPE: Final = type_name(SERVICE)
 FORM: Final = re.compile("[a-z2-7]{26}")
 CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Lines in which zeroconf repeats a name as it arrived. Whoever shows its debug lines escapes them first.
-RAW_LINES: Final = ("Unable to parse; skipping record for %s", "Record for %s with type %s did not consume")
-RAW_ERROR: Final = "exceeds maximum length"
 
 
 def good_packet() -> bytes:
@@ -180,29 +178,39 @@ def test_a_packet_full_of_instances_is_read_up_to_the_limit() -> None:
     assert (len(claims.claims), claims.refused) == (64, len(names) - 64)
 
 
+@pytest.fixture
+def escaped_log() -> None:
+    escape_log()
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(RECORDS | WHOLE_RECORDS, max_size=6))
+@pytest.mark.usefixtures("escaped_log")
 def test_nothing_is_logged_as_it_arrived(caplog: pytest.LogCaptureFixture, records: list[bytes]) -> None:
-    """We log nothing here; of zeroconf's lines only the known ones repeat a name raw."""
+    """We log nothing here, and of what zeroconf logs nothing unprintable gets out."""
     caplog.clear()
-    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "zeroconf"):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, LOGGER_NAME):
         read(encode_packet(records))
     for line in caplog.records:
-        assert line.name == "zeroconf"
-        assert CONTROL.search(line.getMessage()) is None or line.msg.startswith(RAW_LINES)
-        error = line.exc_info[1] if line.exc_info else None
-        assert CONTROL.search(str(error)) is None or RAW_ERROR in str(error)
+        assert line.name == LOGGER_NAME
+        assert CONTROL.search(line.getMessage()) is None
+        assert line.exc_info is None
+        assert all(CONTROL.search(each) is None for each in (line.exc_text or "").split("\n"))
 
 
-def test_the_lines_that_repeat_a_name_raw_are_still_those(caplog: pytest.LogCaptureFixture) -> None:
-    """When this fails zeroconf escapes them, and nobody else needs to any more."""
+@pytest.mark.usefixtures("escaped_log")
+def test_names_that_zeroconf_repeats_raw_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    """Twice in a message, once in an exception; the lines are still there to read."""
     evil = encode_name([b"\x1b[31m\n", *OUR_TYPE])
     long = encode_name([b"\x1b" + b"x" * 62] * 5)
-    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "zeroconf"):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, LOGGER_NAME):
         read(encode_packet([encode_record(evil, 33, 120, b"")]))
         read(encode_packet([encode_record(evil, 1, 120, bytes(9))]))
         read(encode_packet([encode_record(long, 1, 120, bytes(4))]))
-    raw = [line.msg for line in caplog.records if CONTROL.search(line.getMessage())]
-    assert [message.startswith(start) for message, start in zip(raw, RAW_LINES, strict=True)] == [True, True]
-    errors = [str(line.exc_info[1]) for line in caplog.records if line.exc_info]
-    assert any(CONTROL.search(error) and RAW_ERROR in error for error in errors)
+    messages = [line.getMessage() for line in caplog.records]
+    assert not any(map(CONTROL.search, messages))
+    for start in ("Unable to parse; skipping record for ", "Record for "):
+        assert any(message.startswith(rf"{start}\x1b[31m\n._peernet._tcp.local.") for message in messages)
+    texts = [line.exc_text or "" for line in caplog.records]
+    assert any(r"\x1bxxx" in text and "exceeds maximum length" in text for text in texts)
+    assert "\x1b" not in "".join(texts)
