@@ -246,6 +246,8 @@ class MdnsDiscovery(DiscoverySpec):
             if medium is None:
                 return
             await medium.network_changed(self)
+            if self._medium is None:
+                return  # stopped meanwhile: what has said goodbye is not to speak again
             self._log_links()
             if self._announcement is not None:
                 # Core signs anew as well; but what was published for one link may now be wanted on another.

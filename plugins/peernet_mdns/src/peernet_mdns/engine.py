@@ -54,6 +54,10 @@ _BATCH: Final = 256
 """Packets that one wake-up reads at most, so that nothing else on the loop waits for long."""
 _RECEIVE_BUFFER_SIZE: Final = 4 * 1024 * 1024
 """Asked for; the system grants what it allows."""
+_NOT_SHARED: Final = (
+    f"another program uses UDP port {MDNS_PORT}, that of mDNS, and does not share it: stop that program, or "
+    f"let it share (avahi-daemon: disallow-other-stacks=no); `ss -ulpn sport = {MDNS_PORT}` shows who it is"
+)
 
 
 @attrs.frozen
@@ -72,10 +76,13 @@ class Publication:
 class LinkZeroconf(Zeroconf):
     """One zeroconf instance whose answers are those of each link.
 
+    It begins on no link; see `set_links`.
+
     Args:
-        links: Where to speak.
         gate: What is looked at.
         receive: Gets the records of every response that the gate admits.
+        ip_version: Of the socket that listens; one that is added later makes it anew.
+        ipv6: Whether there is IPv6 at all here; if not, what links have of it is left out.
 
     Attributes:
         publications: By the lower-cased instance name.
@@ -85,18 +92,19 @@ class LinkZeroconf(Zeroconf):
 
     def __init__(
         self,
-        links: Sequence[Link],
         gate: Gate,
         receive: ReceiveRecords,
         *,
-        ip_version: IPVersion | None = None,
+        ip_version: IPVersion = IPVersion.V4Only,
+        ipv6: bool = True,
     ) -> None:
         self.gate = gate
         self.publications: dict[str, Publication] = {}
         self.counts: Counter[str] = Counter()
         self.inbox = Inbox(receive, self.counts)
-        self._links = {link.name: link for link in links}
-        super().__init__(_choice(links, ip_version), ip_version=ip_version, use_asyncio=True)
+        self._links: dict[str, Link] = {}
+        self._has_ipv6 = ipv6
+        super().__init__([], ip_version=ip_version, use_asyncio=True)
 
     def start(self) -> None:
         """Put our own engine in the place of zeroconf's before anything runs."""
@@ -120,7 +128,11 @@ class LinkZeroconf(Zeroconf):
     async def _reconcile(self, links: Sequence[Link]) -> None:
         # Not Zeroconf.async_update_interfaces, which goes on to announce for half a second.
         async with self._interface_update_lock:
-            await self.engine.async_update_interfaces(_choice(links, None), IPVersion.All, False)
+            await self.engine.async_update_interfaces(self._choice(links), IPVersion.All, False)
+
+    def _choice(self, links: Iterable[Link]) -> list[str | int]:
+        v4 = [str(link.ipv4) for link in links if link.ipv4 is not None]
+        return [*v4, *(link.index for link in links if link.has_ipv6 and self._has_ipv6)]
 
     def silent_links(self) -> tuple[str, ...]:
         """Links on which a family cannot be sent by (yet), as an IPv6 address that is still being checked."""
@@ -129,7 +141,7 @@ class LinkZeroconf(Zeroconf):
             link.name
             for link in self._links.values()
             if (link.ipv4 is not None and (link.name, False) not in open_)
-            or (link.has_ipv6 and (link.name, True) not in open_)
+            or (link.has_ipv6 and self._has_ipv6 and (link.name, True) not in open_)
         )
 
     def send_on(self, links: Iterable[str], out: DNSOutgoing) -> None:
@@ -238,7 +250,7 @@ class _LinkListener(AsyncListener, asyncio.DatagramProtocol):
         receive = self._sock.recvfrom
         for _ in range(_BATCH):
             try:
-                data, addrs = receive(_MAX_PACKET_SIZE)
+                data, addrs = receive(_MAX_PACKET_SIZE + 1)  # so that a longer one is seen to be so
             except OSError as error:
                 if error.errno not in {errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.EBADF}:
                     self.error_received(error)
@@ -280,6 +292,9 @@ def take_packet(
     if len(data) < _HEADER_SIZE:
         zeroconf.counts["truncated"] += 1
         return None
+    if len(data) > _MAX_PACKET_SIZE:
+        zeroconf.counts["oversized"] += 1
+        return None
     scope = addrs[3] if len(addrs) == 4 else 0  # noqa: PLR2004 - an IPv6 socket's address
     response = bool(data[2] & _RESPONSE_BIT)
     assert zeroconf.loop is not None
@@ -290,21 +305,22 @@ def take_packet(
     return sender if sender.own and not legacy else None
 
 
-async def open_zeroconf(links: Sequence[Link], gate: Gate, receive: ReceiveRecords) -> LinkZeroconf:
-    """Open the sockets.
+async def open_zeroconf(links: Iterable[Link], gate: Gate, receive: ReceiveRecords) -> LinkZeroconf:
+    """Open it for these links, which it does not speak on yet: see `set_links`.
 
     Raises:
-        OSError: port 5353 cannot be shared, or the system gives no socket.
+        OSError: port 5353 is not shared, which the message says; or the system gives no socket.
     """
+    ip_version = IPVersion.All if any(link.has_ipv6 for link in links) else IPVersion.V4Only
+    ipv6 = True
     try:
-        zeroconf = LinkZeroconf(links, gate, receive)
-    except RuntimeError as error:  # an interface lost its IPv6 address meanwhile; the next change tries again
-        _LOG.debug("opening without interfaces for now: %s", ascii(str(error)))
-        zeroconf = LinkZeroconf((), gate, receive)
+        _check_port(ip_version)
     except OSError as error:
-        if error.errno != errno.EAFNOSUPPORT:
+        if error.errno != errno.EAFNOSUPPORT or ip_version is IPVersion.V4Only:
             raise
-        zeroconf = LinkZeroconf(links, gate, receive, ip_version=IPVersion.V4Only)
+        ip_version, ipv6 = IPVersion.V4Only, False
+        _check_port(ip_version)
+    zeroconf = LinkZeroconf(gate, receive, ip_version=ip_version, ipv6=ipv6)
     try:
         await zeroconf.async_wait_for_start()
     except BaseException:
@@ -313,15 +329,25 @@ async def open_zeroconf(links: Sequence[Link], gate: Gate, receive: ReceiveRecor
     return zeroconf
 
 
+def _check_port(ip_version: IPVersion) -> None:
+    """See whether zeroconf will get its socket: it says less, and leaves its own open, when it does not."""
+    family = socket.AF_INET if ip_version is IPVersion.V4Only else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "SO_REUSEPORT"):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            probe.bind(("", MDNS_PORT))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise OSError(errno.EADDRINUSE, _NOT_SHARED) from None
+
+
 async def close(zeroconf: LinkZeroconf) -> None:
     """Close the sockets; nothing is said any more."""
     zeroconf.inbox.close()
     zeroconf.registry.async_remove(zeroconf.registry.async_get_service_infos())
     await AsyncZeroconf(zc=zeroconf).async_close()
-
-
-def _choice(links: Sequence[Link], ip_version: IPVersion | None) -> list[str | int]:
-    v4 = [str(link.ipv4) for link in links if link.ipv4 is not None]
-    if ip_version is IPVersion.V4Only:
-        return list(v4)
-    return [*v4, *(link.index for link in links if link.has_ipv6)]

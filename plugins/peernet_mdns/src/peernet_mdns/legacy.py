@@ -90,7 +90,7 @@ class LegacySockets:
     def _read(self, sock: socket.socket) -> None:
         for _ in range(_BATCH):
             try:
-                data, address = sock.recvfrom(_MAX_PACKET_SIZE)
+                data, address = sock.recvfrom(_MAX_PACKET_SIZE + 1)  # so that a longer one is seen to be so
             except OSError:
                 return
             self.receive(data, address)

@@ -25,6 +25,7 @@ from peernet_mdns.inbox import SocketAddress
 from peernet_mdns.legacy import LegacySockets
 from peernet_mdns.links import Link, select_links
 from peernet_mdns.messages import query_message, service_info
+from peernet_mdns.zeroconf_log import escape_log
 
 __all__ = ["Medium", "Member"]
 
@@ -82,7 +83,7 @@ class Medium:
         """Become a member of the running loop's medium; the first opens it.
 
         Raises:
-            OSError: port 5353 cannot be shared, or the system gives no socket; nobody has joined then.
+            OSError: port 5353 is not shared, or the system gives no socket; nobody has joined then.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -98,10 +99,10 @@ class Medium:
 
     async def leave(self, member: Member) -> None:
         """End a membership; the last closes the sockets. Any number of times."""
+        self._members.pop(member, None)  # at once, so that nothing is published any more
         self._stop_repeating(member)
         self._remove(self._published.pop(member, None))
         async with self._changing:
-            self._members.pop(member, None)
             if self._members:
                 await self._reconcile()
                 return
@@ -187,6 +188,7 @@ class Medium:
                 return False
             self._members[member] = select_links(member.snapshot, member.interfaces)
             if self._zeroconf is None:
+                escape_log()
                 self.shared = _is_taken(MDNS_PORT)
                 self._zeroconf = await open_zeroconf(self._links(), self.gate, self._received)
             await self._reconcile()
@@ -266,9 +268,13 @@ class Medium:
     # What is heard.
 
     def _received(self, records: Sequence[DNSRecord], sender: Sender, legacy: bool) -> None:
-        for member, links in self._members.items():
+        for member, links in tuple(self._members.items()):
             if any(link.name == sender.origin.interface for link in links):
-                member.answers_received(records, sender, legacy)
+                try:
+                    member.answers_received(records, sender, legacy)
+                except Exception as error:  # noqa: BLE001 - the others are to hear it as well
+                    self.gate.counts["members_failed"] += 1
+                    _LOG.debug("a member failed at an answer of %s: %s", sender.origin.ip, ascii(repr(error)))
 
     def _legacy_received(self, data: bytes, address: SocketAddress) -> None:
         if self._zeroconf is not None:
