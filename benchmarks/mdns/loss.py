@@ -25,7 +25,7 @@ from peernet_core.testing.lab import Host
 
 __all__ = ["lossy"]
 
-_PAIRS: Final = 5
+_PAIRS: Final = 8
 _LIMIT_S: Final = 30.0
 _PAUSE_S: Final = 1.1
 
