@@ -220,6 +220,18 @@ class LinkZeroconf(Zeroconf):
 class _LinkEngine(AsyncEngine):
     """zeroconf's engine with our listener."""
 
+    async def _async_add_interface(
+        self,
+        interface: str | tuple[tuple[str, int, int], int],
+        listen_socket: socket.socket | None,
+        apple_p2p: bool,
+    ) -> bool:
+        try:
+            return await super()._async_add_interface(interface, listen_socket, apple_p2p)
+        except OSError as error:  # it has just gone (ENODEV), and must not keep the others from being added
+            _LOG.debug("cannot speak on %a (yet): %s", interface, ascii(str(error)))
+            return False
+
     async def _async_wrap_socket(self, sock: socket.socket, is_sender: bool) -> _WrappedTransport:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_SIZE)
