@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 import attrs
@@ -20,6 +20,8 @@ RATE_PER_S: Final = 200.0
 """Packets that one address may send for long; a host with a hundred nodes stays far below."""
 BURST: Final = 400.0
 MAX_SENDERS: Final = 16_384
+_MAPPED: Final = "::ffff:"
+"""What an IPv6 socket puts before the IPv4 address of a sender; no other address begins so."""
 FLOODED_S: Final = 30.0
 """How long after the last packet over the limit the link counts as flooded."""
 
@@ -59,6 +61,7 @@ class Gate:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._links: tuple[Link, ...] = ()
+        self._networks: dict[int, tuple[_Network, ...]] = {4: (), 6: ()}
         self._known: dict[tuple[str, int], _Known] = {}
         self._limited_at: float | None = None
 
@@ -67,6 +70,7 @@ class Gate:
         links = tuple(links)
         if links != self._links:
             self._links = links
+            self._networks = {version: tuple(_networks(links, version)) for version in (4, 6)}
             self._known.clear()
 
     def is_flooded(self, *, now: float) -> bool:
@@ -92,6 +96,7 @@ class Gate:
         if response and port != MDNS_PORT:
             self.counts["wrong_port"] += 1
             return None
+        host = host.removeprefix(_MAPPED)
         known = self._known.get((host, scope))
         if known is None:
             known = self._judge(host, scope, now)
@@ -117,17 +122,37 @@ class Gate:
         return known
 
     def _identify(self, host: str, scope: int) -> Sender | None:
+        text = host.partition("%")[0]
+        # In a crowd everybody is new; the parser for either family takes several times as long.
         try:
-            ip: IPAddress = ip_address(host.partition("%")[0])
+            ip: IPAddress = IPv6Address(text) if ":" in text else IPv4Address(text)
         except ValueError:
             return None
-        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        for link in self._links:
-            if scope and isinstance(ip, IPv6Address) and link.index != scope:
-                continue
-            for address in link.addresses:
-                if address.version == ip.version and ip in address.network:
-                    own = any(ip == each.ip for each in link.addresses)
-                    return Sender(Origin(with_zone(ip, link.name), link.name), own)
+        number = int(ip)
+        for network in self._networks[ip.version]:
+            if number & network.mask == network.prefix and scope in {0, network.link.index}:
+                origin = Origin(with_zone(ip, network.link.name), network.link.name)
+                return Sender(origin, number in network.own)
         return None
+
+
+@attrs.frozen
+class _Network:
+    """One network that a link is on, as numbers.
+
+    Attributes:
+        own: This host's addresses on the link.
+    """
+
+    link: Link
+    prefix: int
+    mask: int
+    own: frozenset[int]
+
+
+def _networks(links: Iterable[Link], version: int) -> Iterable[_Network]:
+    for link in links:
+        addresses = [each for each in link.addresses if each.version == version]
+        own = frozenset(int(each.ip) for each in addresses)
+        for each in addresses:
+            yield _Network(link, int(each.network.network_address), int(each.netmask), own)
