@@ -31,7 +31,6 @@ from zeroconf import (
 from zeroconf._engine import AsyncEngine
 from zeroconf._listener import AsyncListener
 from zeroconf._transport import _WrappedTransport, make_wrapped_transport
-from zeroconf.asyncio import AsyncZeroconf
 
 from peernet_mdns.gate import MDNS_PORT, Gate, Sender
 from peernet_mdns.inbox import Inbox, ReceiveRecords, SocketAddress
@@ -362,4 +361,5 @@ async def close(zeroconf: LinkZeroconf) -> None:
     """Close the sockets; nothing is said any more."""
     zeroconf.inbox.close()
     zeroconf.registry.async_remove(zeroconf.registry.async_get_service_infos())
-    await AsyncZeroconf(zc=zeroconf).async_close()
+    # Not AsyncZeroconf.async_close, which gives up where the wait for the start was cancelled.
+    await zeroconf._async_close()  # noqa: SLF001 - see above
