@@ -225,13 +225,13 @@ def test_only_the_engine_knows_the_inside_of_zeroconf() -> None:
 # Answers per link.
 
 
-def publication(alias: str = ALIAS, *links: Link) -> Publication:
+def publication(alias: str = ALIAS, *links: Link, service: str = SERVICE) -> Publication:
     links = links or (ETH0, ETH1)
     ips = tuple(address.ip for link in links for address in link.addresses)
     by_link = {link.name: link.published(ips) for link in links}
     info = service_info(
         Announcement(7100, ips, b"record of " + alias.encode(), alias),
-        SERVICE,
+        service,
         frozenset().union(*by_link.values()),
     )
     return Publication(info, by_link)
@@ -311,10 +311,10 @@ async def test_names_count_in_any_case(silent: LinkZeroconf) -> None:
 
 
 async def test_a_query_is_not_filtered() -> None:
-    """Its known answers name others, which we know nothing of."""
+    """A known answer is one whatever is published where."""
     service, ear = own_type(), Ear()
     async with speaking(ear) as engine:
-        mine = publication(ALIAS, ETH0)
+        mine = publication(ALIAS, ETH0, service=service)
         engine.publications[mine.info.key] = mine
         with listener() as heard:
             engine.async_send(query_message(Query(everybody=True, known=((ALIAS, 100.0),)), service))
