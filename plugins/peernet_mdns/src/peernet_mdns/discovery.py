@@ -33,14 +33,6 @@ _DEFEND_S: Final = 1.0
 """How often at most we contradict who speaks under our name."""
 
 
-@attrs.define(eq=False)
-class _Reported:
-    """What was reported of one alias: a sighting for each origin from which this record was heard."""
-
-    record: bytes
-    sightings: dict[int, Sighting] = attrs.field(factory=dict)
-
-
 def _is_service(_: object, __: object, service: str) -> None:
     check_service(service)
 
@@ -65,7 +57,7 @@ class MdnsDiscovery(DiscoverySpec):
     _medium: Medium | None = attrs.field(init=False, default=None)
     _browser: Browser | None = attrs.field(init=False, default=None)
     _announcement: Announcement | None = attrs.field(init=False, default=None)
-    _reported: OrderedDict[str, _Reported] = attrs.field(init=False, factory=OrderedDict)
+    _reported: OrderedDict[str, tuple[Sighting, ...]] = attrs.field(init=False, factory=OrderedDict)
     _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
     _defended_at: float = attrs.field(init=False, default=float("-inf"))
 
@@ -206,7 +198,8 @@ class MdnsDiscovery(DiscoverySpec):
                     case Seen():
                         self._seen(change)
                     case Gone(alias):
-                        self._lose(self._reported.pop(alias, None))
+                        for sighting in self._reported.pop(alias, ()):
+                            context.peer_lost(sighting)
 
     def _seen(self, seen: Seen) -> None:
         context, browser = self._context, self._browser
@@ -218,22 +211,12 @@ class MdnsDiscovery(DiscoverySpec):
             self.counts["records_refused"] += 1
             browser.refused(seen.alias)
             return
-        reported = self._reported.get(seen.alias)
-        if reported is None or reported.record != seen.record:
-            before, reported = reported, _Reported(seen.record)
-            self._reported[seen.alias] = reported
-            self._lose(before)
-        reported.sightings[sighting.id] = sighting
-        if len(reported.sightings) > MAX_ORIGINS:  # the first is of a lease that ended long ago
-            del reported.sightings[next(iter(reported.sightings))]
+        # One for each origin from which a record was heard; a newer record ends those of older ones.
+        others = (each for each in self._reported.get(seen.alias, ()) if each.id != sighting.id)
+        self._reported[seen.alias] = (*others, sighting)[-MAX_ORIGINS:]
         self._reported.move_to_end(seen.alias)
         if len(self._reported) > _MAX_ALIASES:
             self._reported.popitem(last=False)  # its leases end by themselves
-
-    def _lose(self, reported: _Reported | None) -> None:
-        if reported is not None and self._context is not None:
-            for sighting in reported.sightings.values():
-                self._context.peer_lost(sighting)
 
     async def _follow_network(self, known: NetworkSnapshot) -> None:
         context = self._context

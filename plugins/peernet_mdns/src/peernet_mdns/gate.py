@@ -13,14 +13,14 @@ from peernet_core.addresses import IPAddress, with_zone
 from peernet_mdns.browser import Origin
 from peernet_mdns.links import Link
 
-__all__ = ["MDNS_PORT", "Gate", "Sender"]
+__all__ = ["MAPPED", "MDNS_PORT", "Gate", "Sender"]
 
 MDNS_PORT: Final = 5353
 RATE_PER_S: Final = 200.0
 """Packets that one address may send for long; a host with a hundred nodes stays far below."""
 BURST: Final = 400.0
 MAX_SENDERS: Final = 16_384
-_MAPPED: Final = "::ffff:"
+MAPPED: Final = "::ffff:"
 """What an IPv6 socket puts before the IPv4 address of a sender; no other address begins so."""
 FLOODED_S: Final = 30.0
 """How long after the last packet over the limit the link counts as flooded."""
@@ -96,7 +96,7 @@ class Gate:
         if response and port != MDNS_PORT:
             self.counts["wrong_port"] += 1
             return None
-        host = host.removeprefix(_MAPPED)
+        host = host.removeprefix(MAPPED)
         known = self._known.get((host, scope))
         if known is None:
             known = self._judge(host, scope, now)

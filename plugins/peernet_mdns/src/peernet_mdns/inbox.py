@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
 from zeroconf import DNSIncoming, DNSRecord
 
-from peernet_mdns.gate import Sender
+from peernet_mdns.gate import MAPPED, Sender
 
 __all__ = ["Inbox", "ReceiveRecords", "SocketAddress"]
 
@@ -24,8 +24,6 @@ _CAPACITY: Final = 16_384
 """Packets; of a crowd's usual size they take 10 MB."""
 _SLICE_S: Final = 0.002
 """How long the sockets may be left alone."""
-_UNTIMED: Final = 8
-"""Packets between two looks at the clock."""
 
 ReceiveRecords = Callable[[Sequence[DNSRecord], Sender, bool], None]
 """Takes the records of one response, who sent it, and whether it answers a legacy query."""
@@ -34,7 +32,7 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 @attrs.define(eq=False)
 class Inbox:
-    """Holds responses for as long as others wait in the sockets.
+    """Holds responses for as long as others wait in the sockets; the same one twice counts once.
 
     Attributes:
         receive: Gets the records of each, in order.
@@ -43,15 +41,20 @@ class Inbox:
 
     receive: ReceiveRecords
     counts: Counter[str] = attrs.field(factory=Counter)
-    _waiting: deque[tuple[bytes, SocketAddress, Sender, bool]] = attrs.field(init=False, factory=deque)
+    _waiting: OrderedDict[tuple[bytes, str], tuple[SocketAddress, Sender, bool]] = attrs.field(
+        init=False, factory=OrderedDict
+    )
     _next: asyncio.Handle | None = attrs.field(init=False, default=None)
 
     def put(self, data: bytes, address: SocketAddress, sender: Sender, *, legacy: bool) -> None:
         """Keep a response; when there is no room it is dropped and counted."""
+        key = data, address[0].removeprefix(MAPPED)
+        if key in self._waiting:  # asked both ways, many answer both ways
+            return
         if len(self._waiting) >= _CAPACITY:
             self.counts["inbox_full"] += 1
             return
-        self._waiting.append((data, address, sender, legacy))
+        self._waiting[key] = address, sender, legacy
 
     def work(self) -> None:
         """Look into what is here, for two milliseconds; what is left has its turn after the sockets."""
@@ -70,8 +73,8 @@ class Inbox:
         loop = asyncio.get_running_loop()
         until = loop.time() + _SLICE_S
         while self._waiting:
-            for _ in range(min(_UNTIMED, len(self._waiting))):
-                self._look_into(*self._waiting.popleft(), now=loop.time())
+            (data, _), (address, sender, legacy) = self._waiting.popitem(last=False)
+            self._look_into(data, address, sender, legacy, now=loop.time())
             if self._waiting and loop.time() >= until:
                 self._next = loop.call_soon(self._work)
                 return
