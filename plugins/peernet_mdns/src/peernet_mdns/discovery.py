@@ -27,6 +27,8 @@ __all__ = ["MdnsDiscovery"]
 _MAX_ALIASES: Final = 16_384
 _SLICE_S: Final = 0.002
 """How long reports hold up the reading of further packets."""
+_BUSY_S: Final = 0.005
+"""How long reports wait while the sockets hold more than can be read."""
 _HERD_S: Final = (0.02, 0.12)
 """After a change of the network many ask at once; RFC 6762 §5.2 lets them wait that long."""
 _DEFEND_S: Final = 1.0
@@ -167,7 +169,7 @@ class MdnsDiscovery(DiscoverySpec):
             self._ask()
             self._report()
             if browser.pending():
-                await asyncio.sleep(0)
+                await asyncio.sleep(_BUSY_S if self._medium is not None and self._medium.is_busy else 0)
                 continue
             deadline = browser.next_deadline()
             if deadline is None:

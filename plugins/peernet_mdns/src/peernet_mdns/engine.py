@@ -258,16 +258,17 @@ class _LinkListener(AsyncListener, asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addrs: SocketAddress) -> None:
         """Take a packet, and all that wait behind it: the buffer is small, and asyncio takes one a turn."""
         self._take(data, addrs)
-        receive = self._sock.recvfrom
+        receive, more = self._sock.recvfrom, True
         for _ in range(_BATCH):
             try:
                 data, addrs = receive(_MAX_PACKET_SIZE + 1)  # so that a longer one is seen to be so
             except OSError as error:
                 if error.errno not in {errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.EBADF}:
                     self.error_received(error)
+                more = False
                 break
             self._take(data, addrs)
-        self._zeroconf.inbox.work()
+        self._zeroconf.inbox.work(more=more)
 
     def error_received(self, exc: Exception) -> None:
         """A network that is gone for a while is nothing to warn of."""

@@ -24,6 +24,8 @@ _CAPACITY: Final = 16_384
 """Packets; of a crowd's usual size they take 10 MB."""
 _SLICE_S: Final = 0.002
 """How long the sockets may be left alone."""
+_BUSY_S: Final = 0.005
+"""How long everything else waits, again and again, while a socket holds more than one wake-up reads."""
 
 ReceiveRecords = Callable[[Sequence[DNSRecord], Sender, bool], None]
 """Takes the records of one response, who sent it, and whether it answers a legacy query."""
@@ -45,6 +47,12 @@ class Inbox:
         init=False, factory=OrderedDict
     )
     _next: asyncio.Handle | None = attrs.field(init=False, default=None)
+    _busy_until: float = attrs.field(init=False, default=0.0)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the sockets hold so much that nothing else should keep them waiting."""
+        return asyncio.get_running_loop().time() < self._busy_until
 
     def put(self, data: bytes, address: SocketAddress, sender: Sender, *, legacy: bool) -> None:
         """Keep a response; when there is no room it is dropped and counted."""
@@ -56,9 +64,18 @@ class Inbox:
             return
         self._waiting[key] = address, sender, legacy
 
-    def work(self) -> None:
-        """Look into what is here, for two milliseconds; what is left has its turn after the sockets."""
-        if self._next is None:
+    def work(self, *, more: bool = False) -> None:
+        """Look into what is here, for two milliseconds; what is left has its turn after the sockets.
+
+        Args:
+            more: Whether the socket holds still more: then it is read on first, for a few milliseconds.
+        """
+        if more:
+            loop = asyncio.get_running_loop()
+            self._busy_until = loop.time() + _BUSY_S
+            if self._next is None:
+                self._next = loop.call_at(self._busy_until, self._work)
+        elif self._next is None:
             self._work()
 
     def close(self) -> None:
@@ -76,7 +93,9 @@ class Inbox:
             (data, _), (address, sender, legacy) = self._waiting.popitem(last=False)
             self._look_into(data, address, sender, legacy, now=loop.time())
             if self._waiting and loop.time() >= until:
-                self._next = loop.call_soon(self._work)
+                self._next = (
+                    loop.call_later(_BUSY_S, self._work) if self.is_busy else loop.call_soon(self._work)
+                )
                 return
 
     def _look_into(

@@ -127,6 +127,11 @@ class Medium:
         """What was dropped, by reason."""
         return self.gate.counts + (self._zeroconf.counts if self._zeroconf is not None else Counter())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether more arrives than can be read; whatever can wait had better wait some milliseconds."""
+        return self._zeroconf is not None and self._zeroconf.inbox.is_busy
+
     def links_of(self, member: Member) -> tuple[Link, ...]:
         """Where a member speaks."""
         return self._members.get(member, ())
