@@ -96,7 +96,7 @@ class Browser:
         now: float,
         jitter: Random,
         own: Callable[[str], bool] = never,
-        capacity: int = 16_384,
+        capacity: int = 12_288,
         quota: int = 256,
     ) -> None:
         """Start with nobody, and nothing to ask.

@@ -19,7 +19,7 @@ MDNS_PORT: Final = 5353
 RATE_PER_S: Final = 200.0
 """Packets that one address may send for long; a host with a hundred nodes stays far below."""
 BURST: Final = 400.0
-MAX_SENDERS: Final = 16_384
+MAX_SENDERS: Final = 12_288
 MAPPED: Final = "::ffff:"
 """What an IPv6 socket puts before the IPv4 address of a sender; no other address begins so."""
 FLOODED_S: Final = 30.0

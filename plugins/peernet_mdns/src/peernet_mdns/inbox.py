@@ -1,14 +1,15 @@
 """The inbox: responses that were taken from the sockets and wait to be looked into.
 
 Reading a packet takes a few microseconds, looking into it ten times that. A crowd that answers within a tenth
-of a second overflows a socket's buffer in no time, so sockets are emptied first.
+of a second overflows a socket's buffer in no time, so sockets are emptied first. Senders take turns: whoever
+sends most waits longest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -20,8 +21,12 @@ from peernet_mdns.gate import MAPPED, Sender
 __all__ = ["Inbox", "ReceiveRecords", "SocketAddress"]
 
 _LOG: Final = logging.getLogger(__name__)
-_CAPACITY: Final = 16_384
-"""Packets; of a crowd's usual size they take 10 MB."""
+_MAX_BYTES: Final = 8 * 1024 * 1024
+"""What may wait in all; the answers of 16,000 peers."""
+_MAX_BYTES_OF_NEW: Final = 12 * 1024 * 1024
+"""The same for somebody of whom nothing waits: a flood of others does not keep them out."""
+_MAX_OF_ONE: Final = 256
+"""Packets of one sender."""
 _SLICE_S: Final = 0.002
 """How long the sockets may be left alone."""
 _BUSY_S: Final = 0.005
@@ -30,22 +35,22 @@ _BUSY_S: Final = 0.005
 ReceiveRecords = Callable[[Sequence[DNSRecord], Sender, bool], None]
 """Takes the records of one response, who sent it, and whether it answers a legacy query."""
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+_Packet = tuple[bytes, SocketAddress, Sender, bool]
 
 
 @attrs.define(eq=False)
 class Inbox:
-    """Holds responses for as long as others wait in the sockets; the same one twice counts once.
+    """Holds responses for as long as others wait in the sockets.
 
     Attributes:
-        receive: Gets the records of each, in order.
+        receive: Gets the records of each; of one sender in order.
         counts: What was dropped, by reason.
     """
 
     receive: ReceiveRecords
     counts: Counter[str] = attrs.field(factory=Counter)
-    _waiting: OrderedDict[tuple[bytes, str], tuple[SocketAddress, Sender, bool]] = attrs.field(
-        init=False, factory=OrderedDict
-    )
+    _waiting: OrderedDict[str, deque[_Packet]] = attrs.field(init=False, factory=OrderedDict)
+    _bytes: int = attrs.field(init=False, default=0)
     _next: asyncio.Handle | None = attrs.field(init=False, default=None)
     _busy_until: float = attrs.field(init=False, default=0.0)
 
@@ -56,13 +61,20 @@ class Inbox:
 
     def put(self, data: bytes, address: SocketAddress, sender: Sender, *, legacy: bool) -> None:
         """Keep a response; when there is no room it is dropped and counted."""
-        key = data, address[0].removeprefix(MAPPED)
-        if key in self._waiting:  # asked both ways, many answer both ways
+        host = address[0].removeprefix(MAPPED)
+        waiting = self._waiting.get(host)
+        if waiting is None:
+            if self._bytes + len(data) > _MAX_BYTES_OF_NEW:
+                self.counts["inbox_full"] += 1
+                return
+            waiting = self._waiting[host] = deque()
+        elif waiting[-1][0] == data:  # asked both ways, many answer both ways
             return
-        if len(self._waiting) >= _CAPACITY:
+        elif len(waiting) >= _MAX_OF_ONE or self._bytes + len(data) > _MAX_BYTES:
             self.counts["inbox_full"] += 1
             return
-        self._waiting[key] = address, sender, legacy
+        self._bytes += len(data)
+        waiting.append((data, address, sender, legacy))
 
     def work(self, *, more: bool = False) -> None:
         """Look into what is here, for two milliseconds; what is left has its turn after the sockets.
@@ -81,6 +93,7 @@ class Inbox:
     def close(self) -> None:
         """Drop what is left."""
         self._waiting.clear()
+        self._bytes = 0
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -90,13 +103,23 @@ class Inbox:
         loop = asyncio.get_running_loop()
         until = loop.time() + _SLICE_S
         while self._waiting:
-            (data, _), (address, sender, legacy) = self._waiting.popitem(last=False)
-            self._look_into(data, address, sender, legacy, now=loop.time())
+            self._look_into(*self._take(), now=loop.time())
             if self._waiting and loop.time() >= until:
                 self._next = (
                     loop.call_later(_BUSY_S, self._work) if self.is_busy else loop.call_soon(self._work)
                 )
                 return
+
+    def _take(self) -> _Packet:
+        """The oldest packet of whoever has waited longest for a turn."""
+        host, waiting = next(iter(self._waiting.items()))
+        packet = waiting.popleft()
+        self._bytes -= len(packet[0])
+        if waiting:
+            self._waiting.move_to_end(host)
+        else:
+            del self._waiting[host]
+        return packet
 
     def _look_into(
         self, data: bytes, address: SocketAddress, sender: Sender, legacy: bool, *, now: float
