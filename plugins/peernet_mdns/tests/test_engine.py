@@ -305,9 +305,23 @@ async def test_names_count_in_any_case(silent: LinkZeroconf) -> None:
     mine = publication(ALIAS, ETH0)
     silent.publications[mine.info.key] = mine
     out = DNSOutgoing(0x8400)
-    out.add_answer_at_time(DNSText(f"{ALIAS.upper()}.{TYPE}", 16, 1, 120, b""), 0)
+    out.add_answer_at_time(DNSText(f"{ALIAS.upper()}.{TYPE}", 16, 1, 120, mine.info.text), 0)
     assert told(silent, "eth1", out) == (set(), [])
     assert told(silent, "eth0", out) == (set(), ["DNSText"])
+
+
+async def test_a_text_that_was_replaced_is_not_told_any_more(silent: LinkZeroconf) -> None:
+    """An answer that waited in zeroconf's queue meanwhile; the rest of it is still true."""
+    mine = publication()
+    silent.publications[mine.info.key] = mine
+    out = silent.generate_service_broadcast(mine.info, None)
+    old = DNSText(f"{ALIAS}.{TYPE}", 16, 1, 4500, b"\x03old")
+    out.add_answer_at_time(old, 0)
+    out.add_additional_answer(old)
+    variant = silent._for_link("eth0", out)
+    texts = [each for each, _ in variant.answers if isinstance(each, DNSText)]
+    assert [each.text for each in texts] == [mine.info.text]
+    assert variant.additionals == []
 
 
 async def test_a_query_is_not_filtered() -> None:

@@ -24,6 +24,7 @@ from zeroconf import (
     DNSOutgoing,
     DNSPointer,
     DNSRecord,
+    DNSText,
     IPVersion,
     ServiceInfo,
     Zeroconf,
@@ -202,7 +203,9 @@ class LinkZeroconf(Zeroconf):
         for publication in self.publications.values():
             info = publication.info
             if record.key == info.key:
-                return link in publication.by_link
+                # An answer may have waited in zeroconf's queue for so long that its text is an old one.
+                stale = isinstance(record, DNSText) and record.text != info.text
+                return link in publication.by_link and not stale
             if record.key == info.server_key:
                 here = publication.by_link.get(link)
                 return here is not None and (not isinstance(record, DNSAddress) or record.address in here)
