@@ -18,6 +18,7 @@ from peernet_core.records import decode_record
 
 __all__ = ["RecordingContext", "Reported", "StillNetwork"]
 
+_MOST: Final = 12_288
 _LOG: Final = logging.getLogger("benchmarks.mdns")
 
 
@@ -136,6 +137,8 @@ class RecordingContext(Context):
             del self._by_record[known.record]
         peer = _Peer(sighting, record, said.sequence, now + ttl_s)
         self._peers[said.key] = self._by_record[record] = peer
+        if len(self._peers) > _MOST:  # of strangers core remembers a twelfth of that
+            del self._by_record[self._peers.pop(next(iter(self._peers))).record]
         self._report(Reported("seen", now, said.key, said.port))
         if self._timer is None:
             self._timer = self._loop.call_at(now + ttl_s, self._expire)
