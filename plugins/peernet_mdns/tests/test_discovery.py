@@ -320,6 +320,8 @@ async def test_what_core_refuses_is_counted_and_hides_nobody(service: str, neigh
         say(neighbour, records(service, peer.key.alias, record))
         await node.core.wait(lambda: node.core.knows(peer.key, record))
         assert node.core.refused == [b"no record", forged]
+        assert node.backend._browser is not None
+        assert node.backend._browser.counts.refused >= 3
 
 
 async def test_all_origins_of_a_peer_are_withdrawn_when_it_is_gone(service: str) -> None:
@@ -505,3 +507,33 @@ async def test_who_stops_while_the_network_changes_says_nothing_after_its_goodby
             assert node.backend not in medium._published
             assert node.backend not in medium._repeating
             await staying.announce(staying.sign())
+
+
+async def test_a_change_that_was_under_way_when_it_stopped_is_not_announced(
+    service: str, overhearing: socket.socket
+) -> None:
+    """After the first goodbye of a node comes nothing but goodbyes."""
+    async with Node(service) as staying:
+        node = Node(service)
+        await node.start()
+        await node.announce(node.sign())
+        medium = node.backend._medium
+        assert medium is not None
+        async with medium._changing:
+            node.network.become(attrs.evolve(WITH_LO, resumes=1))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            stopping = asyncio.ensure_future(node.stop())
+            await asyncio.sleep(0)
+        await stopping
+        last = await staying.announce(staying.sign())
+        said = list[set[int]]()
+
+        def is_last(message: DNSIncoming) -> bool:
+            if text_of(message, node.key) is not None:
+                said.append({each.ttl for each in message.answers()})
+            return text_of(message, staying.key) == last
+
+        await overhear(overhearing, is_last)
+        assert said.index({0}) == len(said) - 3
+        assert said[-3:] == [{0}] * 3

@@ -19,6 +19,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import pytest
 import zeroconf
 from hypothesis import HealthCheck, given, settings
@@ -322,6 +323,18 @@ async def test_a_text_that_was_replaced_is_not_told_any_more(silent: LinkZerocon
     texts = [each for each, _ in variant.answers if isinstance(each, DNSText)]
     assert [each.text for each in texts] == [mine.info.text]
     assert variant.additionals == []
+
+
+async def test_who_has_said_goodbye_answers_no_more(silent: LinkZeroconf) -> None:
+    """What waited in zeroconf's queue is not sent after it; the goodbye itself is."""
+    mine, other = publication(), publication(OTHER)
+    silent.publications = {
+        mine.info.key: attrs.evolve(mine, ended=True),
+        other.info.key: other,
+    }
+    for ttl_s, answers in ((None, []), (0, ["DNSPointer", "DNSService", "DNSText"])):
+        assert told(silent, "eth0", silent.generate_service_broadcast(mine.info, ttl_s))[1] == answers
+    assert told(silent, "eth0", silent.generate_service_broadcast(other.info, None))[1] != []
 
 
 async def test_a_query_is_not_filtered() -> None:

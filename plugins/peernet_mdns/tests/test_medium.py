@@ -185,6 +185,22 @@ async def test_whoever_joins_while_the_last_leaves_gets_a_medium_that_works(
             await joining.wait(lambda who=joining: bool(who.of(who.service)))  # type: ignore[misc]
 
 
+async def test_who_waited_to_join_what_was_closed_joins_another() -> None:
+    """While something else had its turn, the last member went before it."""
+    leaving, joining = Member(), Member()
+    medium = await Medium.join(leaving)
+    async with medium._changing:
+        going = asyncio.ensure_future(medium.leave(leaving))
+        await asyncio.sleep(0)
+        coming = asyncio.ensure_future(Medium.join(joining))
+        await asyncio.sleep(0)
+    await going
+    new = await coming
+    assert Medium._of_loop[asyncio.get_running_loop()] is new
+    assert new.links_of(joining) != ()
+    await new.leave(joining)
+
+
 async def test_leaving_twice_and_without_having_joined_is_nothing() -> None:
     """The others go on."""
     staying, leaving, stranger = Member(), Member(), Member()

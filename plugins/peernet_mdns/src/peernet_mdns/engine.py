@@ -67,10 +67,12 @@ class Publication:
     Attributes:
         info: What zeroconf answers with: the addresses of all links.
         by_link: The packed addresses for each link; a link that is missing gets no record of it.
+        ended: Whether goodbye was said: answers that still wait in zeroconf's queue are not sent.
     """
 
     info: ServiceInfo
     by_link: Mapping[str, frozenset[bytes]]
+    ended: bool = False
 
 
 class LinkZeroconf(Zeroconf):
@@ -196,6 +198,8 @@ class LinkZeroconf(Zeroconf):
         return variant
 
     def _belongs(self, record: DNSRecord, link: str) -> bool:
+        if record.ttl > 0 and self._has_ended(record):
+            return False
         if isinstance(record, DNSPointer):
             publication = self.publications.get(record.alias_key)
             # The pointer to the type itself (RFC 6763 §9) is everybody's.
@@ -210,6 +214,12 @@ class LinkZeroconf(Zeroconf):
                 here = publication.by_link.get(link)
                 return here is not None and (not isinstance(record, DNSAddress) or record.address in here)
         return True
+
+    def _has_ended(self, record: DNSRecord) -> bool:
+        key = record.alias_key if isinstance(record, DNSPointer) else record.key
+        return any(
+            key in {each.info.key, each.info.server_key} for each in self.publications.values() if each.ended
+        )
 
     def _link_of(self, transport: _WrappedTransport) -> str | None:
         if transport.is_ipv6:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Protocol
 from weakref import WeakKeyDictionary
 
+import attrs
 from zeroconf import DNSRecord
 
 from peernet_core.addresses import NetworkSnapshot
@@ -169,6 +170,7 @@ class Medium:
         if publication is None or self._zeroconf is None:
             return
         self._zeroconf.registry.async_remove(publication.info)
+        self._zeroconf.publications[publication.info.key] = attrs.evolve(publication, ended=True)
         for wait_s in (*_GOODBYE_AGAIN_S, 0.0):
             self._send(publication, ttl_s=0)
             await asyncio.sleep(wait_s)
