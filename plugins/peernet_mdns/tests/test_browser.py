@@ -292,7 +292,7 @@ def test_a_crowd_is_counted_by_what_was_accepted(refuse: bool) -> None:
     run.browser.search(now=0.0)
     run.until(60)
     everybody = [query for _, query in run.sent if query.everybody]
-    assert len(everybody) == (6 if refuse else 5)
+    assert len(everybody) == (6 if refuse else 8)
     assert bool(everybody[0].known) is refuse
 
 

@@ -223,7 +223,7 @@ _BURST: Final = 4
 class TypeSchedule:
     """When everybody is asked: at the start both ways, after 1, 3, 9 and 30 s, then ever more rarely.
 
-    Where it is crowded, only the burst of the start stays, and then one query every 300 s.
+    Where it is crowded, only the burst of the start stays, both ways each time, then one query every 300 s.
     """
 
     __slots__ = ("_both", "_due", "_jitter", "_step", "last")
@@ -254,9 +254,12 @@ class TypeSchedule:
             self._due = self.last + _PERIOD_S * self._jitter.uniform(0.9, 1.1)
             return None
         self.last = now
-        if self._step == 0 and not self._both:
-            self._both = True  # and at once again by multicast: the other way may be deaf
+        if not self._both and (self._step == 0 or (crowded and self._step < _BURST)):
+            # And at once again by multicast: the other way may be deaf. In a crowd's answers both ways many
+            # are lost, and not the same ones.
+            self._both = True
             return True
+        self._both = False
         self._due = now + self._gap_s(crowded=crowded) * self._jitter.uniform(0.9, 1.1)
         self._step += 1
         return False
