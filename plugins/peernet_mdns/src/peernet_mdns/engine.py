@@ -52,8 +52,13 @@ _MAX_PACKET_SIZE: Final = 9000
 """RFC 6762 §17; also what zeroconf takes."""
 _BATCH: Final = 256
 """Packets that one wake-up reads at most, so that nothing else on the loop waits for long."""
-_RECEIVE_BUFFER_SIZE: Final = 4 * 1024 * 1024
-"""Asked for; the system grants what it allows."""
+_SOCKET_OPTIONS: Final = (
+    # Asked for; the system grants what it allows.
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024),
+    # Of unicast answers; some believe no other (RFC 6762 §11).
+    (socket.IPPROTO_IP, socket.IP_TTL, 255),
+    (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255),
+)
 _NOT_SHARED: Final = (
     f"another program uses UDP port {MDNS_PORT}, that of mDNS, and does not share it: stop that program, or "
     f"let it share (avahi-daemon: disallow-other-stacks=no); `ss -ulpn sport = {MDNS_PORT}` shows who it is"
@@ -245,8 +250,9 @@ class _LinkEngine(AsyncEngine):
             return False
 
     async def _async_wrap_socket(self, sock: socket.socket, is_sender: bool) -> _WrappedTransport:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_SIZE)
+        for level, option, value in _SOCKET_OPTIONS:
+            with contextlib.suppress(OSError):  # not this family's, or not granted
+                sock.setsockopt(level, option, value)
         zeroconf = cast("LinkZeroconf", self.zc)
         assert self.loop is not None
         transport, listener = await self.loop.create_datagram_endpoint(
