@@ -325,6 +325,14 @@ async def test_a_text_that_was_replaced_is_not_told_any_more(silent: LinkZerocon
     assert variant.additionals == []
 
 
+async def test_who_has_left_answers_no_more(silent: LinkZeroconf) -> None:
+    """What waited in zeroconf's queue for an instance that is gone, while another one stays."""
+    gone, other = publication(), publication(OTHER)
+    silent.publications[other.info.key] = other
+    out = silent.generate_service_broadcast(gone.info, None)
+    assert told(silent, "eth0", out) == (set(), [])
+
+
 async def test_who_has_said_goodbye_answers_no_more(silent: LinkZeroconf) -> None:
     """What waited in zeroconf's queue is not sent after it; the goodbye itself is."""
     mine, other = publication(), publication(OTHER)

@@ -50,6 +50,8 @@ _HEADER_SIZE: Final = 12
 _RESPONSE_BIT: Final = 0x80
 _MAX_PACKET_SIZE: Final = 9000
 """RFC 6762 §17; also what zeroconf takes."""
+_TYPES: Final = "_services._dns-sd._udp.local."
+"""Where a network's types are enumerated (RFC 6763 §9)."""
 _BATCH: Final = 256
 """Packets that one wake-up reads at most, so that nothing else on the loop waits for long."""
 _SOCKET_OPTIONS: Final = (
@@ -167,7 +169,7 @@ class LinkZeroconf(Zeroconf):
         transport: _WrappedTransport | None = None,
     ) -> None:
         """Send; each link gets the records of that link."""
-        if out.is_query() or not self.publications:
+        if out.is_query():
             super().async_send(out, addr, port, v6_flow_scope, transport)
             return
         if addr is not None:
@@ -206,9 +208,10 @@ class LinkZeroconf(Zeroconf):
         if record.ttl > 0 and self._has_ended(record):
             return False
         if isinstance(record, DNSPointer):
+            if record.key == _TYPES:  # the pointer to the type itself is everybody's
+                return True
             publication = self.publications.get(record.alias_key)
-            # The pointer to the type itself (RFC 6763 §9) is everybody's.
-            return publication is None or link in publication.by_link
+            return publication is not None and link in publication.by_link
         for publication in self.publications.values():
             info = publication.info
             if record.key == info.key:
@@ -218,7 +221,7 @@ class LinkZeroconf(Zeroconf):
             if record.key == info.server_key:
                 here = publication.by_link.get(link)
                 return here is not None and (not isinstance(record, DNSAddress) or record.address in here)
-        return True
+        return False  # an answer that waited in zeroconf's queue until its service was gone
 
     def _has_ended(self, record: DNSRecord) -> bool:
         key = record.alias_key if isinstance(record, DNSPointer) else record.key

@@ -158,8 +158,8 @@ class Medium:
         publication = Publication(info, by_link)
         self._published[member] = publication
         if before is not None and before.info.key != info.key:
-            self._remove(before)
             self._send(before, ttl_s=0)
+            self._remove(before)
         self._add(publication)
         self._repeat(member)
 
