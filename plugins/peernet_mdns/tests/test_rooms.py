@@ -10,8 +10,20 @@ import pytest
 import peernet_mdns
 
 FOLDER = Path(peernet_mdns.__file__).parent
-PURE = "names txt timers quotas wants answers questions peer_table browser gate links".split()
-SHELL = "inbox engine legacy messages medium discovery zeroconf_log __init__".split()
+PURE = [
+    "names",
+    "txt",
+    "timers",
+    "quotas",
+    "wants",
+    "answers",
+    "questions",
+    "peer_table",
+    "browser",
+    "gate",
+    "links",
+]
+SHELL = ["inbox", "engine", "legacy", "messages", "medium", "discovery", "zeroconf_log", "__init__"]
 SHELL_ONLY = {"anyio", "asyncio", "select", "selectors", "socket", "threading", "time"}
 
 
