@@ -72,7 +72,7 @@ def _changed(alpha: LabNode, beta: LabNode, who: tuple[LabNode, ...]) -> float:
         for node in who:
             _move(node, str(node.host.ipv4), _elsewhere(node))
         try:
-            return _linked_since(a, b, since, began)
+            return _linked_since(a, b, since, began, moved=(alpha in who, beta in who))
         finally:
             for node in who:
                 _move(node, _elsewhere(node), str(node.host.ipv4))
@@ -160,11 +160,33 @@ def _linked(*processes: NodeProcess) -> None:
     eventually(lambda: time.monotonic() - since > _STABLE_S, "the link is some seconds old")
 
 
-def _linked_since(a: NodeProcess, b: NodeProcess, since: tuple[int, int], began: float) -> float:
-    """From then until both say that they are linked; at once if they never stopped saying so."""
+def _linked_since(
+    a: NodeProcess,
+    b: NodeProcess,
+    since: tuple[int, int],
+    began: float,
+    *,
+    moved: tuple[bool, bool] = (True, True),
+) -> float:
+    """From then until both say that they are linked.
+
+    Args:
+        a: One.
+        b: The other.
+        since: From which of their lines on.
+        began: When it happened.
+        moved: Who must have lost the link; the other may have kept it until the next one was there.
+    """
     times = [began]
-    for process, mark in zip((a, b), since, strict=True):
-        gone = process.wait("peer_disconnected", since=mark, guard_s=40)
+    # Who must have lost it first: by the time that it is back, the other has said what there is to say.
+    sides = sorted(zip((a, b), since, moved, strict=True), key=lambda side: not side[2])
+    for process, mark, must in sides:
+        if must:
+            gone = process.wait("peer_disconnected", since=mark, guard_s=40)
+        elif seen := process.seen("peer_disconnected", since=mark):
+            gone = seen[-1]
+        else:
+            continue
         times.append(process.wait("peer_connected", since=gone.number).received_at)
     return max(times) - began
 
