@@ -319,6 +319,7 @@ class NetworkSnapshot:
     resumes: int = 0
     _ips: frozenset[IPAddress] = attrs.field(init=False, eq=False, repr=False)
     _zones: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+    _networks: tuple[tuple[int, int, int], ...] = attrs.field(init=False, eq=False, repr=False)
 
     @_ips.default
     def _collect_ips(self) -> frozenset[IPAddress]:
@@ -328,6 +329,12 @@ class NetworkSnapshot:
     def _collect_zones(self) -> frozenset[str]:
         # A zone may be written as the interface's number, too.
         return frozenset(zone for each in self.interfaces for zone in (each.name, str(each.index)))
+
+    @_networks.default
+    def _collect_networks(self) -> tuple[tuple[int, int, int], ...]:
+        # As numbers: who floods us with addresses has each of them looked up here.
+        networks = (address.network for interface in self.interfaces for address in interface.addresses)
+        return tuple((each.version, int(each.network_address), int(each.netmask)) for each in networks)
 
     def ips(self) -> frozenset[IPAddress]:
         """Every address of this host; link-local IPv6 ones with their zone."""
@@ -346,12 +353,8 @@ class NetworkSnapshot:
             return False
         if isinstance(ip, IPv6Address) and _is_link_local(ip, int(ip)):
             return ip.scope_id in self._zones
-        return any(
-            ip in address.network
-            for interface in self.interfaces
-            for address in interface.addresses
-            if address.version == ip.version
-        )
+        number, version = int(ip), ip.version
+        return any(number & mask == network for of, network, mask in self._networks if of == version)
 
     def advertisable(self) -> tuple[IPAddress, ...]:
         """Our addresses that peers elsewhere could use, best first.

@@ -90,7 +90,7 @@ class Track:
         )
 
     async def _connect(self, address: Address, key: PeerKey) -> Connection:
-        assert key == PEER
+        assert key == self.lines[address].peer
         return await self.lines[address].connect()  # type: ignore[return-value]  # a stand-in
 
     def _won(self, framed: FramedConnection, _: Hello) -> None:
@@ -101,10 +101,10 @@ class Track:
         self.lost.append(key)
         self.ended.set()
 
-    def add(self, line: Line) -> Candidate:
+    def add(self, line: Line, kind: Kind = Kind.HINT) -> Candidate:
         address = Address(ip_address(f"10.0.0.{len(self.lines) + 1}"), 7100, "lan")
         self.lines[address] = line
-        return Candidate(address, Kind.HINT, None, None, None, 0.0)
+        return Candidate(address, kind, None, None, None, 0.0)
 
     async def race(self, *lines: Line) -> None:
         self.dialer.race(PEER, [self.add(line) for line in lines])
@@ -206,3 +206,46 @@ async def test_dials_under_way_are_limited(track: Track) -> None:
     lines = [Line(connects_s=5, fails=UnreachableReason.TIMEOUT) for _ in range(4)]
     await track.race(*lines)
     assert starts(*lines) == [0.0, 0.25, 5.0, 5.25]
+
+
+async def test_what_is_signed_overtakes_what_is_not(track: Track) -> None:
+    """However many addresses were made up before it, it is dialed at once."""
+    made_up = [Line(connects_s=NEVER) for _ in range(200)]
+    track.dialer.race(PEER, [track.add(line) for line in made_up[:16]])
+    for line in made_up[16:]:
+        track.dialer.extend(PEER, track.add(line))
+    await anyio.sleep(60)
+    good = Line()
+    track.dialer.extend(PEER, track.add(good, Kind.SIGNED))
+    with anyio.fail_after(0.01):
+        await track.ended.wait()
+    assert len(track.won) == 1
+    assert sum(line.dialed_at is not None for line in made_up) == 16
+
+
+async def test_a_race_takes_only_so_many_unsigned_addresses(track: Track) -> None:
+    """Those that come after them have their turn in the next race."""
+    lines = [Line(fails=UnreachableReason.TIMEOUT) for _ in range(200)]
+    track.dialer.race(PEER, [track.add(line) for line in lines[:16]])
+    for line in lines[16:]:
+        track.dialer.extend(PEER, track.add(line))
+    with anyio.fail_after(600):
+        await track.ended.wait()
+    assert track.lost == [PEER]
+    assert sum(line.dialed_at is not None for line in lines) == 32
+
+
+async def test_unsigned_addresses_never_hold_all_places(track: Track) -> None:
+    """Four races of black holes leave room for the dial of a fifth peer."""
+    holes = [Line(connects_s=NEVER) for _ in range(64)]
+    for number in range(4):
+        key = Identity.generate().key
+        for line in holes[16 * number : 16 * number + 16]:
+            line.peer = key
+        track.dialer.race(key, [track.add(line) for line in holes[16 * number : 16 * number + 16]])
+    await anyio.sleep(60)
+    assert sum(line.dialed_at is not None for line in holes) == 48
+    track.dialer.race(PEER, [track.add(Line(), Kind.SIGNED)])
+    with anyio.fail_after(0.01):
+        await track.ended.wait()
+    assert len(track.won) == 1

@@ -239,6 +239,15 @@ class Ledger:
                     )
         return list(found.values())
 
+    def is_live(self, key: PeerKey) -> bool:
+        """Whether any address of `key` is live."""
+        peer = self._peers.get(key.raw)
+        return peer is not None and any(
+            statement.sighting.addresses
+            for view in peer.views.values()
+            for statement in view.statements.values()
+        )
+
     def highest_sequence(self, key: PeerKey) -> int:
         """The highest sequence held of `key`; 0: none."""
         peer = self._peers.get(key.raw)

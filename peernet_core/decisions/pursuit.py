@@ -50,6 +50,8 @@ _STABLE_S: Final = 5.0
 _EVIDENCE_PER_S: Final = 0.1
 _EVIDENCE_BURST: Final = 5
 _MAX_REASONS: Final = 64
+_MAX_RACING: Final = 48
+"""Places of one race, but for those that somebody vouches for; further ones wait for the next race."""
 
 
 class Pursuit:
@@ -128,11 +130,12 @@ class Pursuit:
 
     # What speaks for a dial, or against the link.
 
-    def discovered(self, address: Address | None, *, now: float) -> None:
+    def discovered(self, address: Address | None, *, vouched: bool = True, now: float) -> None:
         """Something new speaks for a dial: it begins at once, unless that was said too often lately.
 
         Args:
             address: The new address; None: our own network changed.
+            vouched: Whether the peer signed it, or the operator said so. Of others a race takes only so many.
             now: The time.
         """
         if self._retry_at is not None and self._evidence.take(now=now):
@@ -140,7 +143,11 @@ class Pursuit:
             self._retry_at = None
         if self._racing is None:
             self._consider(now=now)
-        elif address is not None and address.endpoint not in self._racing:
+        elif (
+            address is not None
+            and address.endpoint not in self._racing
+            and (vouched or len(self._racing) < _MAX_RACING)
+        ):
             for candidate in self._candidates(now):
                 if candidate.address == address:
                     self._racing.add(address.endpoint)

@@ -121,7 +121,7 @@ class Registry:
     ) -> Sighting | None:
         """Take an opaque record from a backend; see `Context.record_received`."""
         report = self.sightings.record_received(source, data, ttl_s=ttl_s, renew=renew, heard=heard, now=now)
-        self._heard(report.events, now=now)
+        self._heard(report.events, unsigned=None if heard is None else heard[0], now=now)
         if report.renewed and report.sighting is not None:
             pursuit = self._pursuits[report.sighting.key]
             pursuit.suspect(now=now)
@@ -143,7 +143,7 @@ class Registry:
         report = self.sightings.peer_discovered(
             source, key, address, ttl_s=ttl_s, configured=configured, now=now
         )
-        self._heard(report.events, now=now)
+        self._heard(report.events, unsigned=None if configured else address.ip, now=now)
         assert report.sighting is not None  # only a record can be none
         return report.sighting
 
@@ -380,8 +380,14 @@ class Registry:
         by_place = sorted(candidates, key=lambda each: places.index(each.address.endpoint))
         return tuple(dict.fromkeys(candidate.address for candidate in by_place))
 
-    def _heard(self, events: Iterable[Event], *, now: float) -> None:
-        """Pass on what the ledger says, and act on each new address of a trusted peer."""
+    def _heard(self, events: Iterable[Event], *, unsigned: IPAddress | None = None, now: float) -> None:
+        """Pass on what the ledger says, and act on each new address of a trusted peer.
+
+        Args:
+            events: Of one report.
+            unsigned: The address in it that nobody vouches for.
+            now: The time.
+        """
         for event in events:
             self._effects.append(Publish(event))
             if not isinstance(event, PeerDiscovered | PeerLost):
@@ -389,7 +395,7 @@ class Registry:
             pursuit = self._pursuits[event.key]
             if isinstance(event, PeerDiscovered):
                 self._lookups.discovered(event.key)
-                pursuit.discovered(event.address, now=now)
+                pursuit.discovered(event.address, vouched=event.address.ip != unsigned, now=now)
             else:
                 self._lookups.lost_sight(event.key, now=now)
             self._settle(pursuit, now=now)
@@ -451,7 +457,7 @@ class Registry:
 
     def _settle(self, pursuit: Pursuit, *, now: float) -> None:
         """After anything happened to a peer: note its state, and arm its timer."""
-        pursuit.note_state(has_address=bool(self.sightings.ledger.candidates(pursuit.key)), now=now)
+        pursuit.note_state(has_address=self.sightings.ledger.is_live(pursuit.key), now=now)
         self._lookups.settled(pursuit.key, linked=pursuit.link is not None, now=now)
         at = None if pursuit.over else pursuit.next_deadline(now=now)
         if at is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from typing import Final
 
 from peernet_core.addresses import Address
 from peernet_core.decisions.candidates import RaceSchedule
 from peernet_core.decisions.frames import Hello
-from peernet_core.decisions.ledger import Candidate
+from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.errors import MalformedFrameError
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import PeerKey
@@ -22,6 +22,14 @@ __all__ = ["Dialer"]
 
 _LOG: Final = logging.getLogger(__name__)
 _HELLO_S: Final = 5.0
+MAX_UNSIGNED_AT_ONCE: Final = 16
+"""Of one race: whoever makes addresses up must not keep those out that somebody vouches for."""
+MAX_UNSIGNED: Final = 32
+"""Of one race; what comes after them has its turn in the next."""
+PLACES: Final = 64
+"""Dials that may be under way in all."""
+UNSIGNED_PLACES: Final = 48
+"""The same, to addresses that nobody vouches for."""
 
 Connect = Callable[[Address, PeerKey], Awaitable[Connection]]
 MakeHello = Callable[[PeerKey], Hello]
@@ -39,7 +47,6 @@ class Dialer:
         on_failed: One candidate failed.
         on_won: The first one that read the peer's HELLO; the receiver owns it.
         on_lost: Every candidate failed.
-        places: How many dials may be under way in all.
         clock: Loop time.
     """
 
@@ -52,7 +59,6 @@ class Dialer:
         on_won: Won,
         on_lost: Lost,
         clock: Callable[[], float],
-        places: int = 64,
     ) -> None:
         self._connect = connect
         self._hello = hello
@@ -60,7 +66,8 @@ class Dialer:
         self._on_won = on_won
         self._on_lost = on_lost
         self._clock = clock
-        self._places = asyncio.Semaphore(places)
+        self._places = asyncio.Semaphore(PLACES)
+        self._unsigned_places = asyncio.Semaphore(UNSIGNED_PLACES)
         self._races: dict[PeerKey, _Race] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,33 +109,40 @@ class Dialer:
         elif winner is not None:
             winner[0].abort()
 
-    async def _attempt(self, key: PeerKey, address: Address) -> tuple[FramedConnection, Hello] | None:
+    async def _attempt(self, key: PeerKey, candidate: Candidate) -> tuple[FramedConnection, Hello] | None:
+        """Wait for a place, and dial."""
+        async with AsyncExitStack() as places:
+            if _is_unsigned(candidate):
+                await places.enter_async_context(self._unsigned_places)
+            await places.enter_async_context(self._places)
+            return await self._dial(key, candidate.address)
+
+    async def _dial(self, key: PeerKey, address: Address) -> tuple[FramedConnection, Hello] | None:
         """Dial one address up to its HELLO; None when that failed, which is reported."""
-        async with self._places:
-            try:
-                connection = await self._connect(address, key)
-            except DialError as error:
-                _LOG.debug("%s at %s: %s", key.short, address, error)
-                self._on_failed(key, address, error.reason)
-                return None
-            framed = FramedConnection(connection, address)
-            try:
-                async with asyncio.timeout(_HELLO_S):
-                    return framed, await framed.hello(self._hello(key))
-            except TimeoutError:
-                reason = UnreachableReason.TIMEOUT
-            except MalformedFrameError as error:
-                _LOG.debug("%s at %s: %s", key.short, address, error)
-                reason = UnreachableReason.PROTOCOL
-            except ConnectionEndedError as error:
-                _LOG.debug("%s at %s: %s before HELLO", key.short, address, error)
-                reason = reason_of(error.__cause__ or error)
-            except BaseException:
-                framed.abort()
-                raise
-            framed.abort()
-            self._on_failed(key, address, reason)
+        try:
+            connection = await self._connect(address, key)
+        except DialError as error:
+            _LOG.debug("%s at %s: %s", key.short, address, error)
+            self._on_failed(key, address, error.reason)
             return None
+        framed = FramedConnection(connection, address)
+        try:
+            async with asyncio.timeout(_HELLO_S):
+                return framed, await framed.hello(self._hello(key))
+        except TimeoutError:
+            reason = UnreachableReason.TIMEOUT
+        except MalformedFrameError as error:
+            _LOG.debug("%s at %s: %s", key.short, address, error)
+            reason = UnreachableReason.PROTOCOL
+        except ConnectionEndedError as error:
+            _LOG.debug("%s at %s: %s before HELLO", key.short, address, error)
+            reason = reason_of(error.__cause__ or error)
+        except BaseException:
+            framed.abort()
+            raise
+        framed.abort()
+        self._on_failed(key, address, reason)
+        return None
 
 
 class _Race:
@@ -136,7 +150,7 @@ class _Race:
 
     def __init__(
         self,
-        attempt: Callable[[PeerKey, Address], Awaitable[tuple[FramedConnection, Hello] | None]],
+        attempt: Callable[[PeerKey, Candidate], Awaitable[tuple[FramedConnection, Hello] | None]],
         key: PeerKey,
         candidates: Iterable[Candidate],
         *,
@@ -146,14 +160,30 @@ class _Race:
         self.task: asyncio.Task[None] | None = None
         self._attempt = attempt
         self._clock = clock
-        self._waiting = deque(candidates)
+        self._waiting = list(candidates)
+        self._unsigned_left = MAX_UNSIGNED - sum(map(_is_unsigned, self._waiting))
         self._schedule = RaceSchedule()
-        self._running: set[asyncio.Task[tuple[FramedConnection, Hello] | None]] = set()
+        self._running: dict[asyncio.Task[tuple[FramedConnection, Hello] | None], bool] = {}
         self._extended = asyncio.Event()
 
     def add(self, candidate: Candidate) -> None:
-        self._waiting.append(candidate)
+        if _is_unsigned(candidate):
+            if self._unsigned_left <= 0:
+                return
+            self._unsigned_left -= 1
+            self._waiting.append(candidate)
+        else:
+            hints = (place for place, each in enumerate(self._waiting) if _is_unsigned(each))
+            self._waiting.insert(next(hints, len(self._waiting)), candidate)
+            if all(self._running.values()):
+                self._schedule.failed()  # the first that somebody vouches for waits for nobody
         self._extended.set()
+
+    def _next(self) -> int | None:
+        """The place of the next candidate that may start; None while there is none."""
+        crowded = sum(self._running.values()) >= MAX_UNSIGNED_AT_ONCE
+        places = (place for place, each in enumerate(self._waiting) if not (crowded and _is_unsigned(each)))
+        return next(places, None)
 
     async def run(self) -> tuple[FramedConnection, Hello] | None:
         winners: list[tuple[FramedConnection, Hello]] = []
@@ -161,7 +191,7 @@ class _Race:
             while self._waiting or self._running:
                 self._start_due()
                 for task in await self._next_done():
-                    self._running.discard(task)
+                    del self._running[task]
                     result = task.result()
                     if result is None:
                         self._schedule.failed()
@@ -174,16 +204,18 @@ class _Race:
             await self._end(winners)
 
     def _start_due(self) -> None:
-        while self._waiting and self._schedule.next_start(now=self._clock()) <= self._clock():
-            address = self._waiting.popleft().address
+        while (place := self._next()) is not None and self._is_time():
+            candidate = self._waiting.pop(place)
             self._schedule.started(now=self._clock())
-            self._running.add(
-                asyncio.ensure_future(self._attempt(self.key, address)),
-            )
+            attempt = asyncio.ensure_future(self._attempt(self.key, candidate))
+            self._running[attempt] = _is_unsigned(candidate)
+
+    def _is_time(self) -> bool:
+        return self._schedule.next_start(now=self._clock()) <= self._clock()
 
     async def _next_done(self) -> set[asyncio.Task[tuple[FramedConnection, Hello] | None]]:
         timeout_s = None
-        if self._waiting:
+        if self._next() is not None:
             timeout_s = max(0.0, self._schedule.next_start(now=self._clock()) - self._clock())
         extended = asyncio.ensure_future(self._extended.wait())
         try:
@@ -204,3 +236,7 @@ class _Race:
                 ended[0].abort()
         for framed, _ in winners:
             framed.abort()
+
+
+def _is_unsigned(candidate: Candidate) -> bool:
+    return candidate.kind is Kind.HINT
