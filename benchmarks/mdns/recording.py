@@ -137,12 +137,15 @@ class RecordingContext(Context):
             del self._by_record[known.record]
         peer = _Peer(sighting, record, said.sequence, now + ttl_s)
         self._peers[said.key] = self._by_record[record] = peer
-        if len(self._peers) > _MOST:  # of strangers core remembers a twelfth of that
-            del self._by_record[self._peers.pop(next(iter(self._peers))).record]
+        self._make_room()
         self._report(Reported("seen", now, said.key, said.port))
         if self._timer is None:
             self._timer = self._loop.call_at(now + ttl_s, self._expire)
         return sighting
+
+    def _make_room(self) -> None:
+        if len(self._peers) > _MOST:  # of strangers core remembers a twelfth of that
+            del self._by_record[self._peers.pop(next(iter(self._peers))).record]
 
     def peer_discovered(
         self,
