@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -57,6 +58,7 @@ def run_node(invocation: Invocation, *, as_json: bool) -> None:
     _announce(config, data_dir, anything_enabled=bool(backends))
     _raise_descriptor_limit()
     node = Node(config, backends=backends, data_dir=data_dir)
+    gc.freeze()  # what was imported stays for good: the collector need not stop us to look through it again
     asyncio.run(_host(node, as_json=as_json, debug=invocation.debug))
 
 
