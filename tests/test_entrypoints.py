@@ -54,16 +54,21 @@ class Install(Protocol):
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on sys.path; what is imported from it is forgotten afterwards."""
+    """A folder on sys.path; what is imported from it is forgotten afterwards, and hidden before.
+
+    Distributions here bear the names of real ones, which another test may have imported.
+    """
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    real = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith("peernet_mdns")}
     before = set(sys.modules)
     yield site
     for name in set(sys.modules) - before:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
+    sys.modules.update(real)
     importlib.invalidate_caches()
 
 
