@@ -193,6 +193,8 @@ def desk() -> Desk:
 
 
 def backend(instance: object, source: str = "lan", **options: Any) -> Backend:
+    """One that lives once; see test_keeper.py for those that come back."""
+    options.setdefault("restart", False)
     return Backend(source, f"{source} (peernet-{source} 1.2)", source, lambda: instance, **options)
 
 

@@ -57,6 +57,8 @@ class BackendRunner:
         make_context: Makes the context of an instance, on the running loop.
         on_started: Called when `start` has returned.
         on_failed: Called at once for each failure: of a hook, a task or a thread; its cause is the exception.
+        on_broken: Called when this instance had better be replaced: its start failed, a task or thread of it
+            crashed, or it failed to take an announcement. It runs on until it is stopped.
         plugins: The node's plugin manager.
 
     Attributes:
@@ -71,6 +73,7 @@ class BackendRunner:
         make_context: MakeContext,
         on_started: Callable[[Backend], None],
         on_failed: Callable[[BackendError], None],
+        on_broken: Callable[[], None] = lambda: None,
         plugins: pluggy.PluginManager | None = None,
     ) -> None:
         self.backend = backend
@@ -79,6 +82,7 @@ class BackendRunner:
         self._make_context = make_context
         self._on_started = on_started
         self._on_failed = on_failed
+        self._on_broken = on_broken
         self._plugins = plugin_manager() if plugins is None else plugins
         self._instance: BackendInstance | None = None
         self._lookups: set[asyncio.Task[None]] = set()
@@ -179,8 +183,6 @@ class BackendRunner:
             _set(self._told)
 
     async def _live(self) -> None:
-        # To start a failed backend again is another turn of what stands here: a new instance with a new
-        # context, and the latest announcement once more.
         failure: BackendError | None = None
         try:
             failure = await self._start()
@@ -199,6 +201,8 @@ class BackendRunner:
                 if not self._settled.done():
                     self._settled.set_result(failure)
                 _set(self._told)
+                if failure is not None:
+                    self._on_broken()
 
     async def _start(self) -> BackendError | None:
         context = self._make_context(self.backend)
@@ -230,6 +234,7 @@ class BackendRunner:
                 )
                 if failure is not None:
                     self._report(failure)
+                    self._break()
             finally:
                 _set(told)
 
@@ -267,6 +272,11 @@ class BackendRunner:
 
     def _crashed(self, what: str, error: BaseException) -> None:
         self._report(failed(self.backend, f"{what} raised {describe(error)}", error))
+        self._break()
+
+    def _break(self) -> None:
+        if not self._stop.done():
+            self._on_broken()
 
     def _report(self, failure: BackendError) -> None:
         cause = failure.__cause__

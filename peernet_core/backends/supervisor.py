@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from peernet_core.backends.containment import outlast
 from peernet_core.backends.instance import plugin_manager
+from peernet_core.backends.keeper import BackendKeeper
 from peernet_core.backends.runner import BackendRunner, MakeContext, RunnerState
 from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement
@@ -30,7 +31,7 @@ class Supervisor:
         self._make_context = make_context
         self._publish = publish
         self._plugins = plugin_manager()
-        self._runners: dict[str, BackendRunner] = {}
+        self._runners: dict[str, BackendKeeper] = {}
         self._announcement: Announcement | None = None
         self._started = False
         self._stopping = False
@@ -113,6 +114,8 @@ class Supervisor:
             raise BackendError(source, "", f"there is no such source; there are: {known}")
         if runner.instance is None:
             reason = "it failed to start" if runner.state is RunnerState.FAILED else "it is not running"
+            if runner.retry_in_s is not None:
+                reason = f"it failed, and is started again in {runner.retry_in_s:.0f} s"
             raise BackendError(source, runner.backend.provider, reason)
         return runner.instance
 
@@ -130,11 +133,11 @@ class Supervisor:
         for task in stops:
             task.result()  # raises a mistake of ours
 
-    def _advertising(self) -> Iterator[BackendRunner]:
+    def _advertising(self) -> Iterator[BackendKeeper]:
         return (runner for runner in self._runners.values() if runner.backend.advertise)
 
-    def _runner(self, backend: Backend) -> BackendRunner:
-        return BackendRunner(
+    def _runner(self, backend: Backend) -> BackendKeeper:
+        return BackendKeeper(
             backend,
             make_context=self._make_context,
             on_started=self._on_started,
