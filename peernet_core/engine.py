@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from peernet_core.configuration.config import Config
 from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement, Sighting
 from peernet_core.decisions.frames import BOOT_ID_SIZE, Hello
+from peernet_core.decisions.ledger import KNOWN_SOURCE
 from peernet_core.decisions.registry import Registry
 from peernet_core.errors import BackendError, StorageError
 from peernet_core.events import BackendStarted, Event, NodeStarted
@@ -35,6 +37,9 @@ __all__ = ["Engine"]
 _LOG: Final = logging.getLogger(__name__)
 _TRUST_POLL_S: Final = 0.25
 _GOODBYE_S: Final = 0.5
+_KNOWN_TTL_S: Final = 600.0
+"""How long a remembered address is believed before anybody has confirmed it."""
+_SAVE_AFTER_S: Final = 5.0
 
 
 class Engine:
@@ -77,6 +82,7 @@ class Engine:
             is_trusted=home.trust.__contains__,
             publish=publish,
             raise_sequence=self._raise_sequence,
+            remember=self._remember,
             look_up=self.supervisor.resolve,
             clock=self.clock,
         )
@@ -92,6 +98,7 @@ class Engine:
         self._backends_are_up = False
         self._boot_id = secrets.token_bytes(BOOT_ID_SIZE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._saving: asyncio.TimerHandle | None = None
         sockets = bind(config.listen, preferred_port=home.last_port())
         self.acceptor = Acceptor(sockets, self.switchboard.serve, clock=self.clock)
         self.registry.own_port = self.acceptor.port
@@ -110,6 +117,7 @@ class Engine:
         self.acceptor.start()
         addresses = self.announcer.addresses(self.acceptor.port, self.network.snapshot)
         self._publish(NodeStarted(self.home.identity.key, self.acceptor.port, addresses))
+        self._recall()
         await self.supervisor.announce(announcement)
         await self.supervisor.start(backends)
         self._backends_are_up = True
@@ -126,6 +134,11 @@ class Engine:
         """Say goodbye on every link and medium, then end everything; takes seconds at most."""
         self._unsubscribe()
         self.acceptor.stop()
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+            self.home.known.forget(self.home.trust.keys())
+            self.home.known.save()
         self.registry.stop("stopped", now=self.clock())
         self.switchboard.apply()
         try:
@@ -200,6 +213,27 @@ class Engine:
         if self.supervisor.resolves(*sources):
             self.registry.search(now=self.clock())
             self.switchboard.apply()
+
+    # What we remember.
+
+    def _recall(self) -> None:
+        """Dial where peers were reached before, while the backends start."""
+        for known in self.home.known.places():
+            if known.key in self.home.trust and known.key != self.home.identity.key:
+                address = known.address.with_source(KNOWN_SOURCE)
+                self.registry.peer_discovered(
+                    KNOWN_SOURCE, known.key, address, ttl_s=_KNOWN_TTL_S, now=self.clock()
+                )
+        self.switchboard.apply()
+
+    def _remember(self, key: PeerKey, address: Address) -> None:
+        if self.home.known.note(key, address, worked_at=int(time.time())) and self._saving is None:
+            self._saving = asyncio.get_running_loop().call_later(_SAVE_AFTER_S, self._save)
+
+    def _save(self) -> None:
+        self._saving = None
+        self.home.known.forget(self.home.trust.keys())
+        self._spawn(asyncio.to_thread(self.home.known.save), "known-addresses")
 
     # What runs beside.
 

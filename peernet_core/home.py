@@ -12,6 +12,7 @@ from peernet_core.keys import Identity
 from peernet_core.storage import identity_file
 from peernet_core.storage.data_directory import DataDirectory
 from peernet_core.storage.files import read_file, replace_file
+from peernet_core.storage.known_addresses_file import KnownAddressesFile
 from peernet_core.storage.sequence_file import MemorySequence, SequenceFile, SequenceSource
 from peernet_core.storage.trust_file import TrustFile, TrustWatcher
 from peernet_core.trust import TrustedPeer, TrustList
@@ -32,6 +33,7 @@ class Home:
         trust_file: None in memory.
         watcher: Follows the trust file; None in memory.
         control_path: Where the control socket may be; None: nowhere.
+        known: Where trusted peers were reached before.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Home:
         self.watcher: TrustWatcher | None = None
         self.control_path: Path | None = None
         self.numbers: SequenceSource = MemorySequence()
+        self.known = KnownAddressesFile(None if directory is None else directory.known_addresses_path)
         if directory is None:
             self.identity = identity or Identity.generate()
             self.trust = trust if isinstance(trust, TrustList) else TrustList(trust or ())
@@ -60,6 +63,7 @@ class Home:
         else:
             self.trust = trust if isinstance(trust, TrustList) else TrustList(trust)
         self.control_path = directory.socket_path()
+        self.known.load()
 
     @classmethod
     def open(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from peernet_core.addresses import Address
 from peernet_core.decisions.agreement import ConnectionId
 from peernet_core.decisions.frames import Frame
 from peernet_core.decisions.ledger import Candidate
@@ -20,6 +21,7 @@ __all__ = [
     "LookUp",
     "Publish",
     "RaiseSequence",
+    "Remember",
     "SendFrame",
 ]
 
@@ -71,6 +73,14 @@ class CloseConnection:
 
 
 @attrs.frozen
+class Remember:
+    """We dialed this address and the peer proved its key there."""
+
+    key: PeerKey
+    address: Address
+
+
+@attrs.frozen
 class Forget:
     """A key is no longer trusted: end its streams and handshakes too."""
 
@@ -92,5 +102,14 @@ class RaiseSequence:
 
 
 Effect = (
-    Publish | Dial | ExtendDial | CancelDial | SendFrame | CloseConnection | Forget | LookUp | RaiseSequence
+    Publish
+    | Dial
+    | ExtendDial
+    | CancelDial
+    | SendFrame
+    | CloseConnection
+    | Forget
+    | LookUp
+    | RaiseSequence
+    | Remember
 )

@@ -27,6 +27,7 @@ from peernet_core.decisions.effects import (
     LookUp,
     Publish,
     RaiseSequence,
+    Remember,
     SendFrame,
 )
 from peernet_core.decisions.frames import Bye, Frame, Hello, RecordUpdate
@@ -221,6 +222,7 @@ class Registry:
         if pursuit is None:
             return
         self._book.succeeded(key, address, now=now)
+        self._effects.append(Remember(key, address))
         if pursuit.race_won(connection, hello.boot_id, now=now):
             self._opened(pursuit, connection, address, hello, inbound=False, now=now)
         self._settle(pursuit, now=now)

@@ -22,6 +22,7 @@ from peernet_core.decisions.effects import (
     LookUp,
     Publish,
     RaiseSequence,
+    Remember,
     SendFrame,
 )
 from peernet_core.decisions.frames import Hello, Open
@@ -80,6 +81,7 @@ class Switchboard:
         is_trusted: Callable[[PeerKey], bool],
         publish: Callable[[Event], None],
         raise_sequence: Callable[[int], None],
+        remember: Callable[[PeerKey, Address], None],
         look_up: Callable[[PeerKey], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
@@ -90,6 +92,7 @@ class Switchboard:
         self._is_trusted = is_trusted
         self._publish = publish
         self._raise_sequence = raise_sequence
+        self._remember = remember
         self._look_up = look_up
         self._clock = clock
         self._dialer = Dialer(
@@ -197,7 +200,7 @@ class Switchboard:
 
     # What the registry wants.
 
-    def _carry_out(self, effect: Effect) -> None:  # noqa: C901 - a table of effects, one line or two each
+    def _carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - a table of effects, a line or two each
         match effect:
             case Publish(event=event):
                 self._publish(event)
@@ -224,6 +227,8 @@ class Switchboard:
                 lookup.add_done_callback(self._lookups.discard)
             case RaiseSequence(above=above):
                 self._raise_sequence(above)
+            case Remember(key=key, address=address):
+                self._remember(key, address)
 
     async def _ask_for(self, key: PeerKey) -> None:
         try:
