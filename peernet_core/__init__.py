@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from peernet_core.events import (
         BackendFailed,
         BackendStarted,
+        BackendStatus,
         Event,
         Lagged,
         NodeStarted,
@@ -68,6 +69,7 @@ __all__ = [
     "BackendError",
     "BackendFailed",
     "BackendStarted",
+    "BackendStatus",
     "Config",
     "ConfigurationError",
     "Context",
@@ -122,8 +124,9 @@ _MODULES = {
         "PeerNetError PeerNotTrustedError PeerUnreachableError ProtocolRefusedError StorageError"
     ),
     "events": (
-        "BackendFailed BackendStarted Event Lagged NodeStarted NodeStopped PeerConnected PeerDisconnected "
-        "PeerDiscovered PeerDropped PeerLost PeerState PeerStatus PeerUnreachable Snapshot UnreachableReason"
+        "BackendFailed BackendStarted BackendStatus Event Lagged NodeStarted NodeStopped PeerConnected "
+        "PeerDisconnected PeerDiscovered PeerDropped PeerLost PeerState PeerStatus PeerUnreachable Snapshot "
+        "UnreachableReason"
     ),
     "keys": "Identity PeerKey",
     "node": "Node",

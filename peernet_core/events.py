@@ -12,6 +12,7 @@ from peernet_core.keys import PeerKey
 __all__ = [
     "BackendFailed",
     "BackendStarted",
+    "BackendStatus",
     "Event",
     "Lagged",
     "NodeStarted",
@@ -71,6 +72,29 @@ class PeerStatus:
     address: Address | None
     since: float
     addresses: tuple[Address, ...] = ()
+
+
+@attrs.frozen
+class BackendStatus:
+    """One discovery backend as it stands now.
+
+    Attributes:
+        source: The table that configures it.
+        backend: Its entry point's name.
+        provider: Name, distribution and version, for people; may be empty.
+        state: new, starting, running, waiting (it failed, and is started again), stopping, stopped or failed.
+        since: Wall-clock time (Unix seconds) of the last start or failure.
+        restarts: How often another instance took its place.
+        error: The last failure; empty: none.
+    """
+
+    source: str
+    backend: str
+    provider: str
+    state: str
+    since: float
+    restarts: int = 0
+    error: str = ""
 
 
 @attrs.frozen

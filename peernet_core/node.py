@@ -21,7 +21,7 @@ from peernet_core.decisions.registry import PeerView
 from peernet_core.decisions.strangers import Stranger
 from peernet_core.engine import Engine
 from peernet_core.errors import NodeClosedError, PeerNotTrustedError, PeerUnreachableError
-from peernet_core.events import Event, NodeStopped, PeerConnected, PeerStatus, Snapshot
+from peernet_core.events import BackendStatus, Event, NodeStopped, PeerConnected, PeerStatus, Snapshot
 from peernet_core.home import Home
 from peernet_core.keys import Identity, PeerKey
 from peernet_core.links.streams import OWN_PROTOCOLS, RESERVED_PREFIX, Handler, Stream, StreamTable
@@ -185,6 +185,10 @@ class Node:
     def strangers(self) -> tuple[Stranger, ...]:
         """Who was seen and is not trusted, the most recent first; bounded."""
         return self._now_running().registry.sightings.strangers.listing()
+
+    def backends(self) -> tuple[BackendStatus, ...]:
+        """Every discovery backend as it stands now; none before the start."""
+        return () if self._running is None else self._running.supervisor.statuses()
 
     def statistics(self) -> Mapping[str, int]:
         """What was counted since the start: dials, failures, drops by reason, sightings by source."""

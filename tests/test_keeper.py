@@ -190,6 +190,27 @@ async def test_one_that_is_not_required_and_did_not_start_is_tried_again(desk: D
     assert len(desk.failures()) == 1
 
 
+async def test_its_status_says_what_is_going_on(desk: Desk) -> None:
+    """Running, waiting for another try with the reason, running again with the number of tries."""
+    medium = Medium()
+    await desk.supervisor.start([backend(medium)])
+    (status,) = desk.supervisor.statuses()
+    assert (status.source, status.backend, status.state, status.error) == ("lan", "flaky", "running", "")
+    medium.fails = "announce_self"
+    await desk.supervisor.announce(announcement(1))
+    await anyio.sleep(0.1)
+    (status,) = desk.supervisor.statuses()
+    assert (status.state, status.restarts) == ("waiting", 0)
+    assert status.error == "announce_self raised OSError: the medium is gone"
+    medium.fails = ""
+    await anyio.sleep(2)
+    (status,) = desk.supervisor.statuses()
+    assert (status.state, status.restarts) == ("running", 1)
+    await desk.supervisor.stop()
+    (status,) = desk.supervisor.statuses()
+    assert status.state == "stopped"
+
+
 async def test_one_that_is_required_and_did_not_start_is_not_tried_again(desk: Desk) -> None:
     """The start of the node fails."""
     medium = Medium(fails="start")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,7 @@ from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement
 from peernet_core.decisions.backoff import Backoff
 from peernet_core.errors import BackendError, NodeClosedError
+from peernet_core.events import BackendStatus
 from peernet_core.keys import PeerKey
 
 __all__ = ["BackendKeeper"]
@@ -62,6 +64,9 @@ class BackendKeeper:
         self._make_context = make_context
         self._on_started = on_started
         self._on_failed = on_failed
+        self._restarts = 0
+        self._error = ""
+        self._since = time.time()
         self._plugins = plugins
         self._backoff = Backoff(jitter or random.Random(), first_s=FIRST_WAIT_S, longest_s=LONGEST_WAIT_S)
         self._broken = asyncio.Event()
@@ -99,6 +104,14 @@ class BackendKeeper:
     def resolves(self) -> bool:
         """Whether it is running, and can look peers up."""
         return self._runner.resolves
+
+    def status(self) -> BackendStatus:
+        """How it stands now."""
+        backend = self.backend
+        state = "waiting" if self._retry_at is not None else self._runner.state.name.lower()
+        return BackendStatus(
+            backend.source, backend.name, backend.provider, state, self._since, self._restarts, self._error
+        )
 
     def begin(self) -> None:
         """Start without waiting; once."""
@@ -144,14 +157,20 @@ class BackendKeeper:
             self.backend,
             make_context=self._make_context,
             on_started=self._on_start,
-            on_failed=self._on_failed,
+            on_failed=self._on_failure,
             on_broken=self._broken.set,
             plugins=self._plugins,
         )
 
     def _on_start(self, backend: Backend) -> None:
         self._started_at = asyncio.get_running_loop().time()
+        self._since = time.time()
         self._on_started(backend)
+
+    def _on_failure(self, failure: BackendError) -> None:
+        self._error = failure.reason
+        self._since = time.time()
+        self._on_failed(failure)
 
     async def _keep(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -169,6 +188,7 @@ class BackendKeeper:
             await asyncio.sleep(self._retry_at - clock())
             self._retry_at = None
             self._broken.clear()  # what the old one did while it was stopped
+            self._restarts += 1
             self._runner = self._make_runner()
             if self._announcement is not None and self.backend.advertise:
                 self._runner.tell(self._announcement)

@@ -13,7 +13,7 @@ from peernet_core.backends.runner import BackendRunner, MakeContext, RunnerState
 from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement
 from peernet_core.errors import BackendError, NodeClosedError
-from peernet_core.events import BackendFailed, BackendStarted, Event
+from peernet_core.events import BackendFailed, BackendStarted, BackendStatus, Event
 from peernet_core.keys import PeerKey
 
 __all__ = ["BackendRunner", "RunnerState", "Supervisor"]
@@ -118,6 +118,10 @@ class Supervisor:
                 reason = f"it failed, and is started again in {runner.retry_in_s:.0f} s"
             raise BackendError(source, runner.backend.provider, reason)
         return runner.instance
+
+    def statuses(self) -> tuple[BackendStatus, ...]:
+        """How each backend stands now."""
+        return tuple(runner.status() for runner in self._runners.values())
 
     @property
     def left_running(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import anyio
+import attrs
 
 from peernet_core.cli.json_lines import address_object
 from peernet_core.errors import MalformedError
@@ -49,6 +50,7 @@ def handlers(node: Node, greeter: Greeter) -> Mapping[str, Handler]:
             "addresses": [str(address) for address in node.addresses],
             "pid": os.getpid(),
             "t": time.time(),
+            "backends": [attrs.asdict(each) for each in node.backends()],
             "statistics": dict(node.statistics()),
         }
 

@@ -23,6 +23,8 @@ _COMMANDS: Final = {
     "run": "Run a node until it is told to stop.",
     "id": "Print our key, which names this machine to others.",
     "trust": "Show or change the keys that we link with.",
+    "peers": "List whom the running node knows, and how it stands with them.",
+    "status": "Show the running node: its addresses and its backends' health.",
     "backends": "List the discovery backends that are installed.",
     "check": "Check a configuration, and show every mistake.",
     "demo": "Let two nodes on this machine find and greet each other.",
