@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         BackendStarted,
         BackendStatus,
         Event,
+        IdentityConflict,
         Lagged,
         NodeStarted,
         NodeStopped,
@@ -77,6 +78,7 @@ __all__ = [
     "DiscoverySpec",
     "Event",
     "Identity",
+    "IdentityConflict",
     "Interface",
     "Lagged",
     "MalformedAddressError",
@@ -124,7 +126,8 @@ _MODULES = {
         "PeerNetError PeerNotTrustedError PeerUnreachableError ProtocolRefusedError StorageError"
     ),
     "events": (
-        "BackendFailed BackendStarted BackendStatus Event Lagged NodeStarted NodeStopped PeerConnected "
+        "BackendFailed BackendStarted BackendStatus Event IdentityConflict Lagged NodeStarted NodeStopped "
+        "PeerConnected "
         "PeerDisconnected PeerDiscovered PeerDropped PeerLost PeerState PeerStatus PeerUnreachable Snapshot "
         "UnreachableReason"
     ),

@@ -14,6 +14,7 @@ __all__ = [
     "BackendStarted",
     "BackendStatus",
     "Event",
+    "IdentityConflict",
     "Lagged",
     "NodeStarted",
     "NodeStopped",
@@ -168,6 +169,13 @@ class PeerDisconnected:
 
 
 @attrs.frozen
+class IdentityConflict:
+    """Two processes run with the key of this peer: a copied identity. It is refused for a minute."""
+
+    key: PeerKey
+
+
+@attrs.frozen
 class PeerUnreachable:
     """Dialing this address failed; once per change of reason."""
 
@@ -203,6 +211,7 @@ Event = (
     | PeerConnected
     | PeerDisconnected
     | PeerUnreachable
+    | IdentityConflict
     | BackendStarted
     | BackendFailed
 )

@@ -13,6 +13,7 @@ from peernet_core.events import (
     BackendFailed,
     BackendStarted,
     Event,
+    IdentityConflict,
     Lagged,
     NodeStarted,
     NodeStopped,
@@ -67,6 +68,7 @@ OBJECTS: list[tuple[Event, dict[str, object]]] = [
         {"event": "peer_connected", "key": str(KEY), "ip": "10.0.0.5", "port": 7100, "label": "küche"},
     ),
     (PeerDisconnected(KEY, "bye"), {"event": "peer_disconnected", "key": str(KEY), "reason": "bye"}),
+    (IdentityConflict(KEY), {"event": "identity_conflict", "key": str(KEY)}),
     (
         PeerUnreachable(KEY, V4, UnreachableReason.THEY_DO_NOT_TRUST_US),
         {

@@ -12,6 +12,7 @@ from peernet_core.events import (
     BackendFailed,
     BackendStarted,
     Event,
+    IdentityConflict,
     Lagged,
     NodeStarted,
     NodeStopped,
@@ -50,6 +51,10 @@ LINES: list[tuple[Event, str]] = [
     (
         PeerUnreachable(KEY, ADDRESS, UnreachableReason.REFUSED),
         f"unreachable {KEY.short} (kitchen) at 10.0.0.5:7100: nobody listens there",
+    ),
+    (
+        IdentityConflict(KEY),
+        f"two processes run as {KEY.short} (kitchen), with a copied identity: refused for a minute",
     ),
     (Lagged(7), "7 events came too fast to show"),
 ]

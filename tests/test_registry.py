@@ -24,6 +24,7 @@ from peernet_core.decisions.frames import Bye, Frame, Hello, No, Open, Ping, Pon
 from peernet_core.decisions.registry import Registry
 from peernet_core.events import (
     Event,
+    IdentityConflict,
     PeerConnected,
     PeerDisconnected,
     PeerDiscovered,
@@ -547,3 +548,35 @@ def test_who_is_left_at_the_stop_is_not_looked_up(deciding: Bench) -> None:
     deciding.registry.source_lost("lan", LARGE.key, None, None, now=deciding.now)
     deciding.now += 60
     assert looked_up(deciding) == []
+
+
+def test_two_processes_with_one_identity_are_told_and_refused_for_a_minute(deciding: Bench) -> None:
+    """Alternating boot ids: one event, and no connection with that key; then it is tried again."""
+    deciding.see()
+    boots = (b"a" * 16, b"b" * 16, b"a" * 16)
+    for connection, boot in enumerate(boots, 1):
+        deciding.now += 1
+        deciding.inbound(connection, boot)
+    assert deciding.events()[0] == IdentityConflict(deciding.peer.key)
+    assert PeerDisconnected(deciding.peer.key, "identity conflict") in deciding.events()
+    assert {2, 3} <= set(deciding.closed())
+    assert deciding.registry.link_of(deciding.peer.key) is None
+    refused_at = deciding.now
+    deciding.now += 30
+    deciding.inbound(4, b"b" * 16)
+    assert deciding.closed() == [4]
+    assert not deciding.events()
+    deciding.see(THERE)
+    assert not deciding.dialed()
+    while not deciding.dialed():
+        deciding.wait()
+    assert deciding.now - refused_at >= 60
+
+
+def test_a_restart_is_no_identity_conflict(deciding: Bench) -> None:
+    """However often: each run has a boot id of its own, and the newest is the link."""
+    for connection in range(1, 30):
+        deciding.now += 1
+        deciding.inbound(connection, bytes([connection]) * 16)
+        assert not any(isinstance(event, IdentityConflict) for event in deciding.events())
+        assert deciding.registry.link_of(deciding.peer.key) == connection

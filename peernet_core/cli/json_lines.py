@@ -13,6 +13,7 @@ from peernet_core.events import (
     BackendFailed,
     BackendStarted,
     Event,
+    IdentityConflict,
     Lagged,
     NodeStarted,
     NodeStopped,
@@ -41,6 +42,7 @@ _NAMES: Final[Mapping[type, str]] = {
     PeerConnected: "peer_connected",
     PeerDisconnected: "peer_disconnected",
     PeerUnreachable: "peer_unreachable",
+    IdentityConflict: "identity_conflict",
     Lagged: "events_lagged",
 }
 _WITH_SOURCE: Final = frozenset({PeerDiscovered, PeerDropped})

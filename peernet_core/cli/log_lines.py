@@ -10,6 +10,7 @@ from peernet_core.events import (
     BackendFailed,
     BackendStarted,
     Event,
+    IdentityConflict,
     Lagged,
     NodeStarted,
     NodeStopped,
@@ -37,6 +38,7 @@ _News = (
     | PeerConnected
     | PeerDisconnected
     | PeerUnreachable
+    | IdentityConflict
     | Lagged
 )
 _WHY: Final = {
@@ -92,6 +94,8 @@ class LogLines:
                 text = f"disconnected {self._who(key)}: {reason}"
             case PeerUnreachable(key, address, reason):
                 text = f"unreachable {self._who(key)} at {address}: {self._why(reason)}"
+            case IdentityConflict(key):
+                text = f"two processes run as {self._who(key)}, with a copied identity: refused for a minute"
             case Lagged(missed):
                 text = f"{missed} events came too fast to show"
         return text

@@ -23,6 +23,7 @@ from peernet_core.decisions.agreement import (
 )
 from peernet_core.decisions.agreement import Effect as Outcome
 from peernet_core.decisions.backoff import Backoff, TokenBucket
+from peernet_core.decisions.boot_ids import BootIds
 from peernet_core.decisions.effects import (
     CancelDial,
     CloseConnection,
@@ -35,6 +36,7 @@ from peernet_core.decisions.effects import (
 from peernet_core.decisions.frames import Bye, Frame, No, Open, Ping, Pong, Up
 from peernet_core.decisions.ledger import Candidate
 from peernet_core.events import (
+    IdentityConflict,
     PeerConnected,
     PeerDisconnected,
     PeerState,
@@ -100,6 +102,7 @@ class Pursuit:
         self._state = PeerState.UNSEEN
         self._racing: set[tuple[IPAddress, int]] | None = None
         self._retry_at: float | None = None
+        self._boot_ids = BootIds()
         self._linked_at = now
         self._reasons: dict[Address, UnreachableReason] = {}
 
@@ -122,7 +125,8 @@ class Pursuit:
         A retry whose time has come, and that may not begin yet, begins when the agreement changes.
         """
         retry_at = self._retry_at if self._retry_at is not None and self._retry_at > now else None
-        return min((at for at in (self._agreement.next_deadline(), retry_at) if at is not None), default=None)
+        due = (self._agreement.next_deadline(), retry_at, self._boot_ids.refused_until(now=now))
+        return min((at for at in due if at is not None), default=None)
 
     def handle_timer(self, *, now: float) -> None:
         """Act on the deadlines that have passed."""
@@ -192,6 +196,20 @@ class Pursuit:
         self.connections[connection] = address
         self._follow(self._agreement.opened(connection, boot_id, now=now), now=now)
 
+    def welcomes(self, boot_id: bytes, *, now: float) -> bool:
+        """Whether a connection of this boot id is dealt with: not while two processes run with the key.
+
+        When that shows, it is told, and every connection with the key ends.
+        """
+        if self._boot_ids.refused_until(now=now) is not None:
+            return False
+        if not self._boot_ids.heard(boot_id, now=now):
+            return True
+        self._effects.append(Publish(IdentityConflict(self.key)))
+        self._cancel()
+        self._carry_out(self._agreement.reset("identity conflict"), now=now)
+        return False
+
     def frame_received(self, connection: ConnectionId, frame: Frame, *, now: float) -> bool:
         """Act on a frame of the agreement; returns whether it was one."""
         match frame:
@@ -244,6 +262,8 @@ class Pursuit:
         if self.over or self._racing is not None or not self._agreement.may_dial():
             return
         if self._retry_at is not None and now < self._retry_at:
+            return
+        if self._boot_ids.refused_until(now=now) is not None:
             return
         candidates = tuple(self._candidates(now))
         if not candidates:

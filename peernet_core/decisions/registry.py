@@ -218,7 +218,7 @@ class Registry:
         self, key: PeerKey, connection: ConnectionId, address: Address, hello: Hello, *, now: float
     ) -> None:
         """We dialed and read the peer's HELLO: open the connection if it is wanted."""
-        pursuit = self._welcome(key, connection)
+        pursuit = self._welcome(key, connection, hello, now=now)
         if pursuit is None:
             return
         self._book.succeeded(key, address, now=now)
@@ -231,7 +231,7 @@ class Registry:
         self, key: PeerKey, connection: ConnectionId, remote: Address, hello: Hello, *, now: float
     ) -> None:
         """They dialed and sent OPEN; `remote` is their end of that connection, not where they listen."""
-        pursuit = self._welcome(key, connection)
+        pursuit = self._welcome(key, connection, hello, now=now)
         if pursuit is not None:
             self._opened(pursuit, connection, remote, hello, inbound=True, now=now)
             self._settle(pursuit, now=now)
@@ -402,14 +402,19 @@ class Registry:
                 self._lookups.lost_sight(event.key, now=now)
             self._settle(pursuit, now=now)
 
-    def _welcome(self, key: PeerKey, connection: ConnectionId) -> Pursuit | None:
+    def _welcome(self, key: PeerKey, connection: ConnectionId, hello: Hello, *, now: float) -> Pursuit | None:
         """Whose connection it is, checked at the last moment; closes it if nobody's."""
         pursuit = self._pursuits.get(key)
         if pursuit is None or self._stopping:
             reason = "untrusted" if pursuit is None else "stopping"
-            self._effects.append(CloseConnection(connection, reason))
-            return None
-        return pursuit
+        elif not pursuit.welcomes(hello.boot_id, now=now):
+            reason = "identity conflict"
+            pursuit.race_lost(now=now)
+            self._settle(pursuit, now=now)
+        else:
+            return pursuit
+        self._effects.append(CloseConnection(connection, reason))
+        return None
 
     def _opened(
         self,
