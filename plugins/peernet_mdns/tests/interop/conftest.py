@@ -245,8 +245,8 @@ class Programs:
 
     def path(self, program: str) -> str:
         """Where it is: unpacked, or installed."""
-        root = _folder() / "root"
-        found = (path for path in (root / program, root / "usr" / program) if path.exists())
+        unpacked = _folder() / "unpacked"
+        found = (path for path in (unpacked / program, unpacked / "usr" / program) if path.exists())
         return str(next(found, Path("/", program)))
 
     def until(self, condition: Callable[[], _T | None], what: str, *, guard_s: float = _PATIENCE_S) -> _T:
@@ -272,8 +272,8 @@ class Programs:
 
 
 def _environment(variables: Mapping[str, str] | None) -> list[str]:
-    root = _folder() / "root"
-    libraries = sorted({path.parent for path in root.glob("**/*.so*")})
+    unpacked = _folder() / "unpacked"
+    libraries = sorted({path.parent for path in unpacked.glob("**/*.so*")})
     found = {"LD_LIBRARY_PATH": ":".join(map(str, libraries)), **(variables or {})}
     return ["env", *(f"{name}={value}" for name, value in found.items())]
 
