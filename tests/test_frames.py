@@ -30,7 +30,7 @@ u64 = st.integers(0, 2**64 - 1)
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 frames = st.one_of(
     st.builds(Hello, st.binary(max_size=230), st.binary(min_size=16, max_size=16), u64),
-    st.sampled_from([Open(), Up(), No()]),
+    st.sampled_from([Open(), Up(), Up(0), Up(7), No()]),
     st.builds(Ping, u64),
     st.builds(Pong, u64),
     st.builds(RecordUpdate, st.binary(max_size=230)),

@@ -133,7 +133,10 @@ def test_vectors_of_frames(vector: dict[str, str]) -> None:
     """Each decodes to the frame of its name, and that encodes to the same bytes."""
     data = bytes.fromhex(vector["frame"])
     (frame,) = FrameDecoder().feed(data)
-    assert type(frame).__name__.upper().removesuffix("UPDATE") == vector["name"].removeprefix("frame/")
+    assert (
+        type(frame).__name__.upper().removesuffix("UPDATE")
+        == vector["name"].removeprefix("frame/").partition(" ")[0]
+    )
     assert not isinstance(frame, Unknown)
     assert encode_frame(frame) == data
 

@@ -186,7 +186,7 @@ def test_the_deciding_end_links_at_open(deciding: Bench) -> None:
     deciding.see()
     deciding.registry.race_won(LARGE.key, 1, HERE, deciding.hello(), now=deciding.now)
     deciding.took()
-    assert deciding.frames() == [(1, Open()), (1, Up())]
+    assert deciding.frames() == [(1, Open()), (1, Up(1))]
     assert PeerConnected(LARGE.key, HERE, "the peer") in deciding.events()
     view = deciding.registry.view(LARGE.key)
     assert view is not None

@@ -3,7 +3,9 @@
 Pure and per pair of peers. **The end with the smaller key decides, whoever dialed.** With no link, or when
 the peer has a new boot id, a connection that reached OPEN becomes the link (UP). Otherwise the deciding end
 pings the link that there is: a PONG within a second keeps it (NO), else the newcomer replaces it (UP). The
-other end moves to whatever got UP. A connection that closes before OPEN has no effect anywhere.
+other end moves to whatever got UP, but for one that was sent before the last one that it followed: that was
+under way on a slower connection, which is closed by now. A connection that closes before OPEN has no effect
+anywhere.
 
 tests/test_agreement.py explores every interleaving of this very code.
 """
@@ -47,9 +49,10 @@ ConnectionId = int
 
 @attrs.frozen
 class SendUp:
-    """Tell the other end that this connection is the link."""
+    """Tell the other end that this connection is the link; `number` grows with each that is sent."""
 
     connection: ConnectionId
+    number: int
 
 
 @attrs.frozen
@@ -105,6 +108,8 @@ class Agreement:
         self.link_boot_id: bytes | None = None
         self._waiting: dict[ConnectionId, bytes] = {}  # at OPEN, no verdict yet, with their boot ids
         self._verdict_due: dict[ConnectionId, float] = {}
+        self._ups_sent = 0
+        self._followed: tuple[bytes, int] | None = None  # whose UP the last one was, and its number
         self._probe_due: float | None = None
         self._held_until: float | None = None
 
@@ -112,6 +117,11 @@ class Agreement:
     def waiting(self) -> tuple[ConnectionId, ...]:
         """The connections at OPEN without a verdict, oldest first."""
         return tuple(self._waiting)
+
+    @property
+    def held_until(self) -> float | None:
+        """Until when we wait for the link that the other end says there is; None: we do not."""
+        return self._held_until
 
     def may_dial(self) -> bool:
         """Whether a dial makes sense: no link, and no verdict that may still bring one."""
@@ -140,12 +150,21 @@ class Agreement:
         self._probe_due = min(self._probe_due, now + PROBE_S)
         return []
 
-    def up_received(self, connection: ConnectionId) -> list[Effect]:
-        """The deciding end made this connection the link."""
+    def up_received(self, connection: ConnectionId, number: int | None = None) -> list[Effect]:
+        """The deciding end made this connection the link.
+
+        Args:
+            connection: The connection.
+            number: That of the UP; None: the other end does not count, so it is followed.
+        """
         if self.decides or connection not in self._waiting:
             return self._violated(connection, "UP out of turn")
         boot_id = self._waiting.pop(connection)
         del self._verdict_due[connection]
+        if number is not None:
+            if self._followed is not None and self._followed[0] == boot_id and number < self._followed[1]:
+                return [Close(connection, "an older verdict")]
+            self._followed = (boot_id, number)
         return self._take(connection, boot_id)
 
     def no_received(self, connection: ConnectionId, *, now: float) -> list[Effect]:
@@ -232,7 +251,8 @@ class Agreement:
         self._probe_due = self._held_until = None
         effects: list[Effect] = []
         if self.decides:
-            effects.append(SendUp(connection))
+            self._ups_sent += 1
+            effects.append(SendUp(connection, self._ups_sent))
             for waiting in self._waiting:
                 effects += [SendNo(waiting), Close(waiting, "another connection became the link")]
             self._waiting.clear()

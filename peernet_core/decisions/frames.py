@@ -67,7 +67,13 @@ class Open:
 
 @attrs.frozen
 class Up:
-    """From the deciding end: this connection is the link."""
+    """From the deciding end: this connection is the link.
+
+    Attributes:
+        number: Grows with each UP to this peer since the sender's start; None: the sender does not count.
+    """
+
+    number: int | None = None
 
 
 @attrs.frozen
@@ -130,7 +136,8 @@ def encode_frame(frame: Frame) -> bytes:
     """
     number = _NUMBERS[type(frame)]
     fields = {0: number}
-    fields.update(enumerate(attrs.astuple(frame, recurse=False), start=1))
+    values = enumerate(attrs.astuple(frame, recurse=False), start=1)
+    fields.update((place, value) for place, value in values if value is not None)
     body = cbor2.dumps(fields, canonical=True)
     if len(body) > MAX_FRAME_SIZE:
         raise MalformedFrameError(f"a frame of {len(body)} bytes; the limit is {MAX_FRAME_SIZE}")
@@ -253,7 +260,7 @@ def _text_of(most: int) -> Callable[[object], str]:
 _BUILDERS: Final[Mapping[int, Callable[[dict[int, object]], Frame]]] = {
     1: lambda f: Hello(_field(f, 1, _as_bytes), _field(f, 2, _of_size(BOOT_ID_SIZE)), _field(f, 3, _as_u64)),
     2: lambda _: Open(),
-    3: lambda _: Up(),
+    3: lambda f: Up(_field(f, 1, _as_u64) if 1 in f else None),
     4: lambda _: No(),
     5: lambda f: Ping(_field(f, 1, _as_u64)),
     6: lambda f: Pong(_field(f, 1, _as_u64)),

@@ -343,6 +343,7 @@ def make_frames() -> dict[str, object]:
         "HELLO": {0: 1, 1: record, 2: BOOT_ID, 3: 1_760_000_000_000_000},
         "OPEN": {0: 2},
         "UP": {0: 3},
+        "UP with its number": {0: 3, 1: 2},
         "NO": {0: 4},
         "PING": {0: 5, 1: 2**64 - 1},
         "PONG": {0: 6, 1: 7},
