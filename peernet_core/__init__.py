@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ThreadContext,
         hookimpl,
     )
+    from peernet_core.decisions.explanation import ExplainedAddress, Explanation
     from peernet_core.errors import (
         BackendError,
         ConfigurationError,
@@ -77,6 +78,8 @@ __all__ = [
     "Decision",
     "DiscoverySpec",
     "Event",
+    "ExplainedAddress",
+    "Explanation",
     "Identity",
     "IdentityConflict",
     "Interface",
@@ -121,6 +124,7 @@ _MODULES = {
     "configuration.config": "Config",
     "contract": "Announcement Context DiscoverySpec NetworkMonitor Sighting ThreadContext hookimpl",
     "configuration.entrypoints": "Backend",
+    "decisions.explanation": "ExplainedAddress Explanation",
     "errors": (
         "BackendError ConfigurationError MalformedAddressError MalformedKeyError NodeClosedError "
         "PeerNetError PeerNotTrustedError PeerUnreachableError ProtocolRefusedError StorageError"

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
+import attrs
+
 from peernet_core.addresses import Address, IPAddress
 from peernet_core.announcer import Announcer
 from peernet_core.backends.contexts import HostContext
@@ -21,7 +23,7 @@ from peernet_core.decisions.frames import BOOT_ID_SIZE, Hello
 from peernet_core.decisions.ledger import KNOWN_SOURCE
 from peernet_core.decisions.registry import Registry
 from peernet_core.errors import BackendError, StorageError
-from peernet_core.events import BackendStarted, Event, NodeStarted
+from peernet_core.events import BackendStarted, BackendStatus, Event, NodeStarted
 from peernet_core.home import Home
 from peernet_core.keys import PeerKey
 from peernet_core.links.acceptor import Acceptor
@@ -213,6 +215,19 @@ class Engine:
         if self.supervisor.resolves(*sources):
             self.registry.search(now=self.clock())
             self.switchboard.apply()
+
+    def want(self, key: PeerKey) -> None:
+        """The application waits for a link with this peer."""
+        self.registry.wanted(key, now=self.clock())
+        self.switchboard.apply()
+
+    def backend_statuses(self) -> tuple[BackendStatus, ...]:
+        """How each backend stands now."""
+        now, rates = self.clock(), self.registry.sightings.rates
+        return tuple(
+            attrs.evolve(status, sightings_per_minute=rates[status.source].total(now=now))
+            for status in self.supervisor.statuses()
+        )
 
     # What we remember.
 

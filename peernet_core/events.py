@@ -87,6 +87,8 @@ class BackendStatus:
         since: Wall-clock time (Unix seconds) of the last start or failure.
         restarts: How often another instance took its place.
         error: The last failure; empty: none.
+        resolves: Whether it runs and can be asked for a peer.
+        sightings_per_minute: What it reported in the last minute.
     """
 
     source: str
@@ -96,6 +98,8 @@ class BackendStatus:
     since: float
     restarts: int = 0
     error: str = ""
+    resolves: bool = False
+    sightings_per_minute: int = 0
 
 
 @attrs.frozen

@@ -17,6 +17,7 @@ import anyio
 from peernet_core.addresses import Address
 from peernet_core.configuration.config import Config
 from peernet_core.configuration.entrypoints import Backend, load_configuration
+from peernet_core.decisions.explanation import Explanation
 from peernet_core.decisions.registry import PeerView
 from peernet_core.decisions.strangers import Stranger
 from peernet_core.engine import Engine
@@ -188,7 +189,19 @@ class Node:
 
     def backends(self) -> tuple[BackendStatus, ...]:
         """Every discovery backend as it stands now; none before the start."""
-        return () if self._running is None else self._running.supervisor.statuses()
+        running = self._running
+        return () if running is None else running.backend_statuses()
+
+    def explain(self, key: PeerKey) -> Explanation:
+        """Why a peer is, or is not, linked: its addresses, what came of them, and what is done next.
+
+        Any key can be asked for, also a stranger's.
+
+        Raises:
+            NodeClosedError: the node is not running.
+        """
+        running = self._now_running()
+        return running.registry.explain(key, backends=self.backends(), now=running.clock())
 
     def statistics(self) -> Mapping[str, int]:
         """What was counted since the start: dials, failures, drops by reason, sightings by source."""
@@ -268,12 +281,14 @@ class Node:
                 await self._linked(running, key)
                 return await running.switchboard.open(key, protocol)
         except TimeoutError:
-            raise PeerUnreachableError(key, f"no stream within {timeout_s:g} s") from None
+            why = running.registry.explain(key, backends=self.backends(), now=running.clock()).next
+            raise PeerUnreachableError(key, f"no stream within {timeout_s:g} s: {why}") from None
 
     async def _linked(self, running: Engine, key: PeerKey) -> None:
         while running.registry.link_of(key) is None:
             if key not in running.home.trust:
                 raise PeerNotTrustedError(key)
+            running.want(key)
             linked = asyncio.get_running_loop().create_future()
             self._waiters.setdefault(key, []).append(linked)
             try:

@@ -13,8 +13,10 @@ from peernet_core.decisions.candidates import (
     MAX_CANDIDATES,
     MAX_NOTES,
     AddressBook,
+    Attempt,
+    Obstacle,
     RaceSchedule,
-    may_dial,
+    obstacle_to,
 )
 from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.events import UnreachableReason
@@ -54,7 +56,7 @@ def candidate(
 
 
 def dialed(each: Candidate) -> bool:
-    return may_dial(each, network=NETWORK, own_port=PORT)
+    return obstacle_to(each, network=NETWORK, own_port=PORT) is None
 
 
 ON_LINK = ["10.0.0.5:7200", "192.168.1.77:1024", "[fd00::5]:7200"]
@@ -121,7 +123,7 @@ def test_metadata_is_refused_wherever_it_was_heard(text: str) -> None:
     host = text.rpartition(":")[0].strip("[]")
     network = NetworkSnapshot((Interface("eth0", 2, (ip_interface(f"{host}/8"),)),))
     heard = candidate(text, Kind.HINT, heard=(host, "eth0"))
-    assert not may_dial(heard, network=network, own_port=PORT)
+    assert obstacle_to(heard, network=network, own_port=PORT) is Obstacle.METADATA
 
 
 @pytest.mark.parametrize(
@@ -158,12 +160,29 @@ def test_heard_elsewhere_does_not_count(text: str, heard: tuple[str, str]) -> No
     assert not dialed(candidate(text, Kind.HINT, heard=heard))
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "obstacle"),
+    [
+        ("10.0.0.1:7100", Kind.CONFIGURED, Obstacle.OURSELVES),
+        ("169.254.169.254:7200", Kind.SIGNED, Obstacle.METADATA),
+        ("[::7f00:1]:7200", Kind.SIGNED, Obstacle.DISGUISE),
+        ("10.0.0.5:1023", Kind.HINT, Obstacle.PRIVILEGED),
+        ("127.0.0.1:7200", Kind.SIGNED, Obstacle.NOT_HEARD),
+        ("203.0.113.7:7200", Kind.HINT, Obstacle.ELSEWHERE),
+        ("203.0.113.7:7200", Kind.KNOWN, None),
+    ],
+)
+def test_the_obstacle_is_named(text: str, kind: Kind, obstacle: Obstacle | None) -> None:
+    """For `explain`, which says why an address is not dialed."""
+    assert obstacle_to(candidate(text, kind), network=NETWORK, own_port=PORT) is obstacle
+
+
 def test_hints_follow_the_network() -> None:
     """The same hint is judged by where we are now."""
     hint = candidate("10.9.9.9:7200", Kind.HINT)
     assert not dialed(hint)
     moved = NetworkSnapshot((Interface("eth0", 2, (ip_interface("10.9.9.1/24"),)),))
-    assert may_dial(hint, network=moved, own_port=PORT)
+    assert obstacle_to(hint, network=moved, own_port=PORT) is None
 
 
 SIGNED = candidate("10.0.0.1:7001")
@@ -415,3 +434,18 @@ def test_a_late_start_does_not_pull_the_next_forward() -> None:
     schedule.started(now=0.0)
     schedule.started(now=3.0)
     assert schedule.next_start(now=3.0) == pytest.approx(3.125)
+
+
+def test_the_last_attempt_is_remembered() -> None:
+    """The latest counts, and a wrong key says until when the address is left alone."""
+    book, address = AddressBook(), SIGNED.address
+    assert book.last_attempt(KEY, address, now=1.0) is None
+    book.succeeded(KEY, address, now=2.0)
+    assert book.last_attempt(KEY, address, now=3.0) == Attempt(2.0, None, None)
+    book.failed(KEY, address, REFUSED, now=4.0)
+    assert book.last_attempt(KEY, address, now=5.0) == Attempt(4.0, REFUSED, None)
+    book.failed(KEY, address, WRONG_KEY, now=6.0)
+    assert book.last_attempt(KEY, address, now=7.0) == Attempt(6.0, WRONG_KEY, 66.0)
+    assert book.last_attempt(KEY, address, now=66.0) == Attempt(6.0, WRONG_KEY, None)
+    book.succeeded(KEY, address, now=70.0)
+    assert book.last_attempt(KEY, address, now=70.0) == Attempt(70.0, None, None)

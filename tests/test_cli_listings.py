@@ -94,7 +94,9 @@ def test_the_status_shows_the_backends(running: Path) -> None:
     assert (status, err) == (0, "")
     first, header, line = out.splitlines()
     assert "(kitchen), process " in first
-    assert header.split() == ["discovery", "backend", "state", "for", "restarts", "last", "failure"]
+    assert header.split() == [
+        *("discovery", "backend", "state", "for", "a", "minute", "restarts", "last", "failure"),
+    ]
     assert line.split()[0] == "manual"
     assert " running " in line
     _, out, _ = call(running, "status", "--json")
@@ -109,10 +111,65 @@ def test_the_status_shows_the_backends(running: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["peers", "status"])
-def test_without_a_running_node_there_is_one_line(folder: Path, name: str) -> None:
+def test_a_peer_is_explained(running: Path) -> None:
+    """By label, key or prefix: each address with what came of it, and what is done next."""
+    refused = time.monotonic() + GUARD_S
+    while True:
+        status, out, err = call(running, "explain", "garden")
+        if "refused: nobody listens there" in out or time.monotonic() > refused:
+            break
+    assert (status, err) == (0, "")
+    first, following, header, line = out.splitlines()
+    assert first.startswith(f"{FRIEND} (garden): ")
+    assert following.startswith(("no address led to a link; dialing again in ", "dialing 1 address now"))
+    assert header.split() == [
+        *("address", "source", "word", "sequence", "seen", "lease", "last", "dial", "next", "dial"),
+    ]
+    assert line.split()[:3] == ["127.0.0.1:9", "manual", "configured"]
+    for who in (str(FRIEND), str(FRIEND)[:20]):
+        _, out, _ = call(running, "explain", who)
+        assert out.startswith(f"{FRIEND} (garden): ")
+
+
+def test_a_peer_is_explained_for_programs(running: Path) -> None:
+    """One JSON object."""
+    status, out, _ = call(running, "explain", "garden", "--json")
+    answer = json.loads(out)
+    assert status == 0
+    assert (answer["key"], answer["label"]) == (str(FRIEND), "garden")
+    (address,) = answer["addresses"]
+    assert set(address) == {
+        *("ip", "port", "source", "kind", "sequence", "age_s", "lease_left_s", "outcome", "failure"),
+        *("outcome_age_s", "next_dial_s", "obstacle"),
+    }
+    assert (address["ip"], address["port"], address["kind"]) == ("127.0.0.1", 9, "configured")
+
+
+def test_a_stranger_is_explained(running: Path) -> None:
+    """With the command that would let it in."""
+    status, out, _ = call(running, "explain", str(STRANGER)[:20])
+    assert status == 0
+    assert out.startswith(f"{STRANGER}: not trusted\n")
+    assert f"peernet trust add {STRANGER}" in out
+    assert "10.0.0.9:7100" in out
+
+
+def test_nobody_is_explained(running: Path) -> None:
+    """One line says that nobody is called that."""
+    status, out, err = call(running, "explain", "gardn")
+    assert (status, out) == (1, "")
+    assert err == (
+        "peernet: the running node cannot say: nobody in the trust list is called 'gardn'; "
+        "did you mean 'garden'?\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["peers"], ["status"], ["explain", "garden"]], ids=" ".join)
+def test_without_a_running_node_there_is_one_line(folder: Path, arguments: list[str]) -> None:
     """Status 1."""
-    done = subprocess.run(command(folder, name), capture_output=True, text=True, timeout=GUARD_S, check=False)
+    done = subprocess.run(
+        command(folder, *arguments), capture_output=True, text=True, timeout=GUARD_S, check=False
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert "no node is running" in done.stderr

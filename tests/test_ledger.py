@@ -8,7 +8,7 @@ import pytest
 
 from peernet_core.addresses import Address, Interface, IPAddress, NetworkSnapshot, parse_ip
 from peernet_core.contract import Sighting
-from peernet_core.decisions.candidates import may_dial
+from peernet_core.decisions.candidates import obstacle_to
 from peernet_core.decisions.ledger import MAX_ADDRESSES, Heard, Kind, Ledger
 from peernet_core.events import Event, PeerDiscovered, PeerLost
 from peernet_core.keys import PeerKey
@@ -603,7 +603,7 @@ def test_a_peer_without_addresses_is_where_it_is_heard(
     assert candidate.heard == (candidate.address.ip, interface)
     for name, dials in ((interface, True), ("wlan0", False)):
         network = NetworkSnapshot((Interface(name, 1, (ip_interface(own),)),))
-        assert may_dial(candidate, network=network, own_port=7200) is dials
+        assert (obstacle_to(candidate, network=network, own_port=7200) is None) is dials
     assert bench.record(record(3, B))[1] == discovered(B)
     assert bench.live() == {f"{B} lan"}
 

@@ -165,6 +165,19 @@ def test_a_lost_race_is_a_reason_until_asking_was_in_vain(bench: Bench) -> None:
     assert bench.run(3) == [(2, A)]
 
 
+def test_a_peer_that_the_application_wants_is_asked_for_at_once(bench: Bench) -> None:
+    """However long it was in vain; not again within five seconds, and not while it is linked."""
+    bench.lookups.forget(B)
+    bench.run(200.0)
+    bench.lookups.wanted(A, now=bench.now)
+    assert bench.run(1.0) == [(0.0, A)]
+    bench.lookups.wanted(A, now=bench.now)
+    assert bench.run(10.0) == [(4.0, A)]
+    bench.lookups.settled(A, linked=True, now=bench.now)
+    bench.lookups.wanted(A, now=bench.now)
+    assert bench.run(100.0) == []
+
+
 def test_vain_lookups_end_with_the_first_address(bench: Bench) -> None:
     """And begin again, with the shortest wait, half a minute after the last was lost."""
     bench.run(100)

@@ -24,6 +24,8 @@ from peernet_core import (
     PeerDisconnected,
     PeerKey,
     PeerState,
+    PeerUnreachableError,
+    Stream,
     TrustedPeer,
     hookimpl,
 )
@@ -189,6 +191,34 @@ async def test_a_lost_link_is_asked_about_at_once_and_a_goodbye_later() -> None:
         assert seeker.times(key, since=since) == []
         await anyio.sleep(40)
         assert seeker.times(key, since=since) == [30, 60]
+
+
+async def test_opening_a_stream_asks_for_a_peer_that_nobody_has_seen() -> None:
+    """At once, although asking was in vain a moment ago; a second wish within five seconds asks no more."""
+    me = Identity.generate()
+    seeker = Seeker()
+    async with friend_of(me) as (friend, key):
+
+        @friend.protocol("echo/1")
+        async def echo(stream: Stream) -> None:
+            await stream.send(await stream.receive())
+
+        async with make_node(me, [key], source("seeker", seeker)) as node:
+            await anyio.sleep(100)
+            since = anyio.current_time()
+            for _ in range(3):
+                with pytest.raises(PeerUnreachableError) as failed:
+                    await node.open(key, "echo/1", timeout_s=1)
+            assert seeker.times(key, since=since) == [0]
+            assert str(failed.value).startswith(
+                f"{key} could not be reached: no stream within 1 s: "
+                "nobody names an address of it (running: seeker); asked for in "
+            )
+            seeker.known[key] = friend.port
+            await anyio.sleep(2)
+            async with await node.open(key, "echo/1") as stream:
+                await stream.send(b"hello")
+                assert await stream.receive() == b"hello"
 
 
 async def test_a_key_that_becomes_trusted_is_asked_for_at_once() -> None:

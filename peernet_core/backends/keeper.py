@@ -110,7 +110,14 @@ class BackendKeeper:
         backend = self.backend
         state = "waiting" if self._retry_at is not None else self._runner.state.name.lower()
         return BackendStatus(
-            backend.source, backend.name, backend.provider, state, self._since, self._restarts, self._error
+            source=backend.source,
+            backend=backend.name,
+            provider=backend.provider,
+            state=state,
+            since=self._since,
+            restarts=self._restarts,
+            error=self._error,
+            resolves=self.resolves,
         )
 
     def begin(self) -> None:

@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "id": "Print our key, which names this machine to others.",
     "trust": "Show or change the keys that we link with.",
     "peers": "List whom the running node knows, and how it stands with them.",
+    "explain": "Say why a peer is, or is not, linked.",
     "status": "Show the running node: its addresses and its backends' health.",
     "backends": "List the discovery backends that are installed.",
     "check": "Check a configuration, and show every mistake.",

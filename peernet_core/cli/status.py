@@ -29,13 +29,14 @@ def command(invocation: Invocation, *, as_json: bool) -> None:
         click.echo("no discovery backend is enabled")
         return
     show_table(
-        ("discovery", "backend", "state", "for", "restarts", "last failure"),
+        ("discovery", "backend", "state", "for", "a minute", "restarts", "last failure"),
         [
             (
                 str(each["source"]),
                 str(each["provider"] or each["backend"]),
                 str(each["state"]),
                 ago(each["since"]),
+                str(each["sightings_per_minute"]),
                 str(each["restarts"]),
                 str(each["error"]),
             )

@@ -5,6 +5,7 @@ Pure: `now` is the loop's time in seconds.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -16,7 +17,7 @@ from peernet_core.errors import MalformedAddressError
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import PeerKey
 
-__all__ = ["MAX_CANDIDATES", "AddressBook", "RaceSchedule", "may_dial"]
+__all__ = ["MAX_CANDIDATES", "AddressBook", "Attempt", "Obstacle", "RaceSchedule", "obstacle_to"]
 
 MAX_CANDIDATES: Final = 16
 """Of one race."""
@@ -31,8 +32,19 @@ _FIRST_UNPRIVILEGED_PORT: Final = 1024
 _Place = tuple[IPAddress, int, str]
 
 
-def may_dial(candidate: Candidate, *, network: NetworkSnapshot, own_port: int) -> bool:
-    """Whether the candidate may be dialed from this host, as it is connected now.
+class Obstacle(enum.StrEnum):
+    """Why an address is not dialed, in words for people."""
+
+    OURSELVES = "that is this node itself"
+    METADATA = "a cloud's metadata service answers there"
+    DISGUISE = "it stands for another address"
+    PRIVILEGED = "nobody vouches for it, and its port is below 1024"
+    NOT_HEARD = "it means something only on the link where it is used, and was not heard there"
+    ELSEWHERE = "nobody vouches for it, and it is on none of our networks"
+
+
+def obstacle_to(candidate: Candidate, *, network: NetworkSnapshot, own_port: int) -> Obstacle | None:
+    """Why the candidate is not dialed from this host, as it is connected now; None: it may be.
 
     What the operator configured may be anything but ourselves. What a peer signed, or where we reached it
     before, may be any unicast address but a cloud's metadata service. What is neither must be on a network
@@ -43,16 +55,20 @@ def may_dial(candidate: Candidate, *, network: NetworkSnapshot, own_port: int) -
     """
     ip, port = candidate.address.endpoint
     if port == own_port and network.is_own(ip):
-        return False
+        return Obstacle.OURSELVES
     if candidate.kind is Kind.CONFIGURED:
-        return True
-    if is_metadata(ip) or _stands_for_another(ip):
-        return False
+        return None
+    if is_metadata(ip):
+        return Obstacle.METADATA
+    if _stands_for_another(ip):
+        return Obstacle.DISGUISE
     if candidate.kind is Kind.HINT and port < _FIRST_UNPRIVILEGED_PORT:
-        return False
+        return Obstacle.PRIVILEGED
     if ip.is_loopback or ip.is_link_local:
-        return _was_heard_there(candidate, network)
-    return candidate.kind is not Kind.HINT or network.is_on_link(ip)
+        return None if _was_heard_there(candidate, network) else Obstacle.NOT_HEARD
+    if candidate.kind is Kind.HINT and not network.is_on_link(ip):
+        return Obstacle.ELSEWHERE
+    return None
 
 
 def _stands_for_another(ip: IPAddress) -> bool:
@@ -78,6 +94,21 @@ def _was_heard_there(candidate: Candidate, network: NetworkSnapshot) -> bool:
     return False
 
 
+@attrs.frozen
+class Attempt:
+    """How the last dial to an address, on the word of its source, ended.
+
+    Attributes:
+        ended_at: When, in loop time.
+        failure: Why it failed; None: the peer authenticated there.
+        barred_until: It is left alone until then, as somebody else answered; None: it is not.
+    """
+
+    ended_at: float
+    failure: UnreachableReason | None
+    barred_until: float | None
+
+
 @attrs.define(eq=False)
 class _Note:
     """How dials to one place, on one source's word, ended."""
@@ -85,6 +116,7 @@ class _Note:
     noted_at: float
     worked_at: float | None = None
     failed_at: float | None = None
+    failure: UnreachableReason | None = None
     penalty_s: float = FIRST_PENALTY_S
     penalty_ends_at: float | None = None
 
@@ -117,13 +149,13 @@ class AddressBook:
         """The peer authenticated there."""
         note = self._note(key, address, now)
         note.worked_at = now
-        note.failed_at = note.penalty_ends_at = None
+        note.failed_at = note.failure = note.penalty_ends_at = None
         note.penalty_s = FIRST_PENALTY_S
 
     def failed(self, key: PeerKey, address: Address, reason: UnreachableReason, *, now: float) -> None:
         """A dial ended without the peer; a wrong key brings a penalty."""
         note = self._note(key, address, now)
-        note.failed_at = now
+        note.failed_at, note.failure = now, reason
         if reason is UnreachableReason.WRONG_KEY and not note.is_penalised(now):
             note.penalty_ends_at = now + note.penalty_s
             note.penalty_s = min(note.penalty_s * 2, LONGEST_PENALTY_S)
@@ -135,6 +167,14 @@ class AddressBook:
     def penalised(self, key: PeerKey, address: Address, *, now: float) -> bool:
         """Whether the address is out of all races on the word of its source."""
         return self._look_up(key, address).is_penalised(now)
+
+    def last_attempt(self, key: PeerKey, address: Address, *, now: float) -> Attempt | None:
+        """How the last dial there ended; None: there was none, or it is forgotten."""
+        note = self._look_up(key, address)
+        ended_at = note.worked_at if note.failed_at is None else note.failed_at
+        if ended_at is None:
+            return None
+        return Attempt(ended_at, note.failure, note.penalty_ends_at if note.is_penalised(now) else None)
 
     def next_release(self, key: PeerKey, *, now: float) -> float | None:
         """When the first penalty of this key ends; None when there is none."""
@@ -148,6 +188,10 @@ class AddressBook:
             default=None,
         )
 
+    def sort(self, key: PeerKey, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """All candidates, best first; see `ranked`."""
+        return sorted(candidates, key=lambda each: self._rank(key, each))
+
     def ranked(self, key: PeerKey, candidates: Iterable[Candidate]) -> list[Candidate]:
         """All candidates, best first, each endpoint once.
 
@@ -156,7 +200,7 @@ class AddressBook:
         last, and the least recently failed of them first. Otherwise the order is that of `candidates`.
         """
         first: dict[tuple[IPAddress, int], Candidate] = {}
-        for candidate in sorted(candidates, key=lambda each: self._rank(key, each)):
+        for candidate in self.sort(key, candidates):
             first.setdefault(candidate.address.endpoint, candidate)
         return list(first.values())
 

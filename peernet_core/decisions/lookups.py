@@ -17,7 +17,15 @@ import attrs
 from peernet_core.decisions.deadlines import Deadlines
 from peernet_core.keys import PeerKey
 
-__all__ = ["FIRST_WAIT_S", "FLOOR_S", "LONGEST_WAIT_S", "MAX_UNDER_WAY", "SWEEP_GAP_S", "Lookups"]
+__all__ = [
+    "FIRST_WAIT_S",
+    "FLOOR_S",
+    "LONGEST_WAIT_S",
+    "MAX_UNDER_WAY",
+    "SWEEP_GAP_S",
+    "LookupPlan",
+    "Lookups",
+]
 
 FIRST_WAIT_S: Final = 30.0
 LONGEST_WAIT_S: Final = 300.0
@@ -26,6 +34,21 @@ FLOOR_S: Final = 5.0
 MAX_UNDER_WAY: Final = 16
 SWEEP_GAP_S: Final = 0.32
 """Where all are asked for, that many at once begin this long after those before them."""
+
+
+@attrs.frozen
+class LookupPlan:
+    """How it stands with asking for one peer, in loop time.
+
+    Attributes:
+        under_way: It is being asked for.
+        asked_at: When the last lookup began; None: there was none.
+        due: When the next one begins, if it is wanted then; None: none is planned.
+    """
+
+    under_way: bool
+    asked_at: float | None
+    due: float | None
 
 
 @attrs.define(eq=False)
@@ -131,6 +154,13 @@ class Lookups:
         peer = self._peers[key]
         self._ask(peer, max(now, peer.not_before, peer.asked_at + FLOOR_S), even_so=True, urgent=True)
 
+    def wanted(self, key: PeerKey, *, now: float) -> None:
+        """The application wants this peer now: that asking was in vain before does not count."""
+        peer = self._peers[key]
+        if not peer.linked:
+            peer.void()
+            self._ask(peer, max(now, peer.asked_at + FLOOR_S), even_so=True, urgent=True)
+
     def left(self, key: PeerKey, *, now: float) -> None:
         """The peer said goodbye, which ends its link: it is taken at its word for a while."""
         peer = self._peers[key]
@@ -151,6 +181,13 @@ class Lookups:
             self._deadlines.discard(peer.number)
         else:
             self._ask(peer, max(now, peer.asked_at + FLOOR_S), even_so=True, urgent=True)
+
+    def plan(self, key: PeerKey) -> LookupPlan:
+        """What is planned for a trusted peer."""
+        peer = self._peers[key]
+        asked_at = None if peer.asked_at == -math.inf else peer.asked_at
+        queued = key in self._urgent or key in self._others
+        return LookupPlan(key in self._under_way or queued, asked_at, peer.due)
 
     # Time.
 

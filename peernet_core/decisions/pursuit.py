@@ -5,10 +5,13 @@ Pure. Its methods append to the effects that it was given; times are loop second
 
 from __future__ import annotations
 
+import enum
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
+
+import attrs
 
 from peernet_core.addresses import Address, IPAddress
 from peernet_core.decisions.agreement import (
@@ -45,7 +48,7 @@ from peernet_core.events import (
 )
 from peernet_core.keys import PeerKey
 
-__all__ = ["Pursuit"]
+__all__ = ["Activity", "Outlook", "Pursuit"]
 
 _STABLE_S: Final = 5.0
 """A link that lived this long proves its address; one that died sooner counts as a failed dial."""
@@ -54,6 +57,40 @@ _EVIDENCE_BURST: Final = 5
 _MAX_REASONS: Final = 64
 _MAX_RACING: Final = 48
 """Places of one race, but for those that somebody vouches for; further ones wait for the next race."""
+
+
+class Activity(enum.Enum):
+    """What is being done about a peer right now."""
+
+    LINKED = enum.auto()
+    DIALING = enum.auto()
+    DECIDING = enum.auto()
+    """A connection is open, and has no verdict yet."""
+    HOLDING = enum.auto()
+    """The peer has a link with us that we have not heard of yet."""
+    REFUSING = enum.auto()
+    """Two processes run with this key."""
+    RESTING = enum.auto()
+    """The next dial is due later."""
+    IDLE = enum.auto()
+    """Nobody can be dialed."""
+
+
+@attrs.frozen
+class Outlook:
+    """What is being done about a peer, and what comes next.
+
+    Attributes:
+        activity: What is done now.
+        until: When that ends, in loop time; None: when something happens.
+        cause: What led to it, for people; may be empty.
+        dialing: The places that are being dialed.
+    """
+
+    activity: Activity
+    until: float | None = None
+    cause: str = ""
+    dialing: frozenset[tuple[IPAddress, int]] = frozenset()
 
 
 class Pursuit:
@@ -102,6 +139,7 @@ class Pursuit:
         self._state = PeerState.UNSEEN
         self._racing: set[tuple[IPAddress, int]] | None = None
         self._retry_at: float | None = None
+        self._retry_cause = ""
         self._boot_ids = BootIds()
         self._linked_at = now
         self._reasons: dict[Address, UnreachableReason] = {}
@@ -118,6 +156,24 @@ class Pursuit:
         if self._racing is not None or self._agreement.waiting:
             return PeerState.DIALING
         return PeerState.WAITING if has_address else PeerState.UNSEEN
+
+    def outlook(self, *, now: float) -> Outlook:
+        """What is being done about the peer, and what comes next."""
+        refused_until = self._boot_ids.refused_until(now=now)
+        held_until = self._agreement.held_until
+        if refused_until is not None:
+            return Outlook(Activity.REFUSING, refused_until)
+        if self._agreement.link is not None:
+            return Outlook(Activity.LINKED)
+        if self._racing is not None:
+            return Outlook(Activity.DIALING, dialing=frozenset(self._racing))
+        if self._agreement.waiting:
+            return Outlook(Activity.DECIDING, self._agreement.next_deadline())
+        if held_until is not None:
+            return Outlook(Activity.HOLDING, held_until)
+        if self._retry_at is not None:
+            return Outlook(Activity.RESTING, self._retry_at, self._retry_cause)
+        return Outlook(Activity.IDLE)
 
     def next_deadline(self, *, now: float) -> float | None:
         """When `handle_timer` is due; never in the past.
@@ -176,7 +232,7 @@ class Pursuit:
         """Every candidate failed."""
         if self._racing is not None:
             self._racing = None
-            self._retry_at = self._backoff.failed(now=now)
+            self._rest("no address led to a link", now=now)
 
     def race_won(self, connection: ConnectionId, boot_id: bytes, *, now: float) -> bool:
         """A dial was authenticated; returns whether it is opened, and closes it if not."""
@@ -213,8 +269,8 @@ class Pursuit:
     def frame_received(self, connection: ConnectionId, frame: Frame, *, now: float) -> bool:
         """Act on a frame of the agreement; returns whether it was one."""
         match frame:
-            case Up():
-                self._follow(self._agreement.up_received(connection), now=now)
+            case Up(number=number):
+                self._follow(self._agreement.up_received(connection, number), now=now)
             case No():
                 self._follow(self._agreement.no_received(connection, now=now), now=now)
             case Ping(nonce=nonce):
@@ -268,6 +324,7 @@ class Pursuit:
         candidates = tuple(self._candidates(now))
         if not candidates:
             self._retry_at = self._next_release(now)
+            self._retry_cause = "somebody else answered at its addresses"
             return
         self._retry_at = None
         self._racing = {candidate.address.endpoint for candidate in candidates}
@@ -285,7 +342,11 @@ class Pursuit:
             self.closed(connection, reason, now=now)
             return
         self._carry_out(self._agreement.reset(reason), now=now)
+        self._rest(f"it said goodbye ({reason})", now=now)
+
+    def _rest(self, cause: str, *, now: float) -> None:
         self._retry_at = self._backoff.failed(now=now)
+        self._retry_cause = cause
 
     def _follow(self, outcomes: Iterable[Outcome], *, now: float) -> None:
         self._carry_out(outcomes, now=now)
@@ -295,8 +356,8 @@ class Pursuit:
         """Turn what the agreement wants into effects and events."""
         for outcome in outcomes:
             match outcome:
-                case SendUp(connection):
-                    self._effects.append(SendFrame(connection, Up()))
+                case SendUp(connection, number):
+                    self._effects.append(SendFrame(connection, Up(number)))
                 case SendNo(connection):
                     self._effects.append(SendFrame(connection, No()))
                 case SendPing(connection):
@@ -324,4 +385,4 @@ class Pursuit:
             self._backoff.reset()
             self._retry_at = None
         else:
-            self._retry_at = self._backoff.failed(now=now)
+            self._rest(f"the link ended soon ({reason})", now=now)

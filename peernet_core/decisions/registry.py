@@ -10,7 +10,7 @@ import heapq
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -18,7 +18,7 @@ import attrs
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot
 from peernet_core.contract import Sighting
 from peernet_core.decisions.agreement import ConnectionId
-from peernet_core.decisions.candidates import AddressBook, may_dial
+from peernet_core.decisions.candidates import AddressBook, obstacle_to
 from peernet_core.decisions.effects import (
     CloseConnection,
     Dial,
@@ -30,6 +30,12 @@ from peernet_core.decisions.effects import (
     Remember,
     SendFrame,
 )
+from peernet_core.decisions.explanation import (
+    Explanation,
+    explain_peer,
+    explain_stranger,
+    explained,
+)
 from peernet_core.decisions.frames import Bye, Frame, Hello, RecordUpdate
 from peernet_core.decisions.ledger import Candidate
 from peernet_core.decisions.lookups import Lookups
@@ -37,6 +43,7 @@ from peernet_core.decisions.pursuit import Pursuit
 from peernet_core.decisions.sightings import INBOUND_SOURCE, Sightings
 from peernet_core.errors import MalformedRecordError
 from peernet_core.events import (
+    BackendStatus,
     Event,
     PeerConnected,
     PeerDisconnected,
@@ -196,6 +203,15 @@ class Registry:
         """The backends have been asked for a peer; what they find comes as reports, now or later."""
         self._effects += map(LookUp, self._lookups.ended(key, now=now))
 
+    def wanted(self, key: PeerKey, *, now: float) -> None:
+        """The application waits for a link with this peer: as good as new evidence, for dials and lookups."""
+        pursuit = self._pursuits.get(key)
+        if pursuit is None or pursuit.link is not None:
+            return
+        self._lookups.wanted(key, now=now)
+        pursuit.discovered(None, now=now)
+        self._settle(pursuit, now=now)
+
     # What comes in from dials and connections.
 
     def dial_failed(self, key: PeerKey, address: Address, reason: UnreachableReason, *, now: float) -> None:
@@ -315,6 +331,45 @@ class Registry:
         """All trusted peers."""
         return tuple(view for key in self._pursuits if (view := self.view(key)) is not None)
 
+    def explain(self, key: PeerKey, *, backends: Sequence[BackendStatus] = (), now: float) -> Explanation:
+        """Why a key is, or is not, linked; with how the backends stand."""
+        pursuit = self._pursuits.get(key)
+        if pursuit is None:
+            heard = self.sightings.strangers.candidates(key)
+            reason = "this is our own key" if key == self.me else "the key is not trusted"
+            strange = [
+                explained(each, attempt=None, obstacle=reason, outlook=None, linked_at=None, now=now)
+                for each in heard
+            ]
+            return explain_stranger(key, me=self.me, addresses=strange)
+        candidates = self.sightings.ledger.candidates(key)
+        outlook = pursuit.outlook(now=now)
+        link = None if pursuit.link is None else pursuit.connections[pursuit.link]
+        addresses = [
+            explained(
+                each,
+                attempt=self._book.last_attempt(key, each.address, now=now),
+                obstacle=self._obstacle(key, each),
+                outlook=outlook,
+                linked_at=None if link is None else link.endpoint,
+                now=now,
+            )
+            for each in self._book.sort(key, candidates)
+        ]
+        return explain_peer(
+            key,
+            me=self.me,
+            label=self._trust.label(key),
+            state=pursuit.state(has_address=bool(candidates)),
+            since=pursuit.since,
+            outlook=outlook,
+            link=link,
+            plan=self._lookups.plan(key),
+            backends=backends,
+            addresses=addresses,
+            now=now,
+        )
+
     def link_of(self, key: PeerKey) -> ConnectionId | None:
         """The connection that is the link with this peer."""
         pursuit = self._pursuits.get(key)
@@ -370,10 +425,17 @@ class Registry:
         allowed = [
             candidate
             for candidate in self.sightings.ledger.candidates(key)
-            if may_dial(candidate, network=self.network, own_port=self.own_port)
-            and self._policy.decide(key, candidate.address, trusted=True) is Decision.DIAL
+            if not self._obstacle(key, candidate)
         ]
         return tuple(self._book.order(key, allowed, now=now))
+
+    def _obstacle(self, key: PeerKey, candidate: Candidate) -> str:
+        """Why a candidate is not dialed as things are; empty: it may be."""
+        obstacle = obstacle_to(candidate, network=self.network, own_port=self.own_port)
+        if obstacle is not None:
+            return obstacle.value
+        decision = self._policy.decide(key, candidate.address, trusted=True)
+        return "" if decision is Decision.DIAL else f"the policy says: {decision.value}"
 
     def _addresses(self, key: PeerKey) -> tuple[Address, ...]:
         """Every live address with every source that names it, the best place first."""

@@ -6,7 +6,7 @@ Pure. Everything that the network may have made up stops here: it is counted, lo
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import count
 from typing import Final
 
@@ -16,6 +16,7 @@ from peernet_core.addresses import Address, IPAddress
 from peernet_core.contract import Sighting
 from peernet_core.decisions.backoff import KeyedBuckets
 from peernet_core.decisions.ledger import Heard, Ledger
+from peernet_core.decisions.rates import PerMinute
 from peernet_core.decisions.strangers import Strangers
 from peernet_core.errors import BadSignatureError, MalformedRecordError
 from peernet_core.events import Event, PeerDropped
@@ -59,6 +60,7 @@ class Sightings:
 
     Attributes:
         own_sequence: The highest sequence of ours in a verified record that somebody sent us; 0: none.
+        rates: How often each source reports.
     """
 
     def __init__(self, *, me: PeerKey, trust: TrustList, counts: Counter[str]) -> None:
@@ -66,6 +68,7 @@ class Sightings:
         self.ledger = Ledger(numbers)
         self.strangers = Strangers(numbers)
         self.own_sequence = 0
+        self.rates: defaultdict[str, PerMinute] = defaultdict(PerMinute)
         self._me = me
         self._trust = trust
         self._counts = counts
@@ -77,7 +80,7 @@ class Sightings:
         self, source: str, data: bytes, *, ttl_s: float, renew: bool, heard: Heard | None, now: float
     ) -> Report:
         """Take the bytes of what may be a record."""
-        self._counts[f"sightings_{source}"] += 1
+        self._count(source, now=now)
         try:
             signed = decode_record(data)
         except MalformedRecordError as error:
@@ -114,7 +117,7 @@ class Sightings:
         now: float,
     ) -> Report:
         """Take a key and an address without proof."""
-        self._counts[f"sightings_{source}"] += 1
+        self._count(source, now=now)
         if key == self._me or key not in self._trust:
             sighting = self.strangers.hint_seen(
                 source, key, address, ttl_s=ttl_s, configured=configured, now=now
@@ -180,6 +183,10 @@ class Sightings:
         """When the next lease ends."""
         due = (self.ledger.next_deadline(), self.strangers.next_deadline())
         return min((at for at in due if at is not None), default=None)
+
+    def _count(self, source: str, *, now: float) -> None:
+        self._counts[f"sightings_{source}"] += 1
+        self.rates[source].count(now=now)
 
     def _dropped(self, sighting: Sighting, *, now: float) -> list[Event]:
         """The event for a stranger, if it is time to mention it again."""

@@ -16,6 +16,7 @@ from peernet_core.addresses import Address, IPAddress
 from peernet_core.contract import Sighting
 from peernet_core.decisions.deadlines import Deadlines
 from peernet_core.decisions.statements import (
+    Candidate,
     Heard,
     Kind,
     Statement,
@@ -149,15 +150,14 @@ class Strangers:
         if table is self._heard:
             self._make_room(statement)
 
+    def candidates(self, key: PeerKey) -> list[Candidate]:
+        """Every address that somebody names for this key, the most recently reported first."""
+        statements = sorted(self._of(key), key=lambda each: -each.seen_at)
+        return [candidate for statement in statements for candidate in statement.candidates()]
+
     def take(self, key: PeerKey, *, now: float) -> tuple[Statement, ...]:
         """Hand over what is held of a key that became trusted, least recently reported first."""
-        statements = [
-            statement
-            for table in (self._heard, self._configured)
-            for said in table.values()
-            if key.raw in said
-            for statement in said[key.raw].statements.values()
-        ]
+        statements = self._of(key)
         for statement in statements:
             self._remove(statement)
         statements.sort(key=lambda each: each.seen_at)
@@ -230,6 +230,15 @@ class Strangers:
             return False
         reported[key.raw] = now
         return True
+
+    def _of(self, key: PeerKey) -> list[Statement]:
+        return [
+            statement
+            for table in (self._heard, self._configured)
+            for said in table.values()
+            if key.raw in said
+            for statement in said[key.raw].statements.values()
+        ]
 
     def _table(self, kind: Kind) -> _Table:
         return self._configured if kind is Kind.CONFIGURED else self._heard
