@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 
@@ -15,6 +16,7 @@ from peernet_core.decisions.frames import Hello, Ping, encode_frame
 from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import Identity, PeerKey
+from peernet_core.links import dialer
 from peernet_core.links.dialer import Dialer
 from peernet_core.links.framed import FramedConnection
 from peernet_core.links.transport import Connection, DialError
@@ -77,6 +79,7 @@ class Track:
     won: list[FramedConnection] = attrs.Factory(list)
     lost: list[PeerKey] = attrs.Factory(list)
     ended: anyio.Event = attrs.Factory(anyio.Event)
+    counts: Counter[str] = attrs.Factory(Counter)
     dialer: Dialer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -86,6 +89,7 @@ class Track:
             on_failed=lambda _, address, reason: self.failed.append((address, reason)),
             on_won=self._won,
             on_lost=self._lost,
+            counts=self.counts,
             clock=asyncio.get_running_loop().time,
         )
 
@@ -249,3 +253,32 @@ async def test_unsigned_addresses_never_hold_all_places(track: Track) -> None:
     with anyio.fail_after(0.01):
         await track.ended.wait()
     assert len(track.won) == 1
+
+
+async def test_one_source_cannot_make_a_port_scanner_of_us(
+    track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of however many peers it names addresses: a burst, then so many a second; another source goes ahead."""
+    monkeypatch.setattr(dialer, "UNSIGNED_BURST", 20.0)
+    monkeypatch.setattr(dialer, "UNSIGNED_PER_S", 2.0)
+    track.__attrs_post_init__()
+    lines = []
+    for _ in range(10):
+        key = Identity.generate().key
+        made_up = [Line(fails=UnreachableReason.REFUSED, peer=key) for _ in range(8)]
+        track.dialer.race(key, [track.add(line) for line in made_up])
+        lines += made_up
+    began = anyio.current_time()
+    await anyio.sleep(10)
+    in_time = sorted(line.dialed_at - began for line in lines if line.dialed_at is not None)
+    assert 39 <= len(in_time) <= 40
+    assert in_time[19] < 0.1
+    assert track.counts["dials_limited"] >= 10
+    other = Line()
+    candidate = track.add(other)
+    moved = attrs.evolve(candidate, address=candidate.address.with_source("other"))
+    track.lines[moved.address] = other
+    track.dialer.race(PEER, [moved])
+    with anyio.fail_after(0.01):
+        await track.ended.wait()
+    assert track.won

@@ -397,7 +397,7 @@ def unnamed_eof() -> ssl.SSLError:
 def test_an_unexpected_end_is_known_in_either_form() -> None:
     """It is an end and no word in another protocol, whichever class Python gives it."""
     for cause in (unnamed_eof(), ssl.SSLEOFError()):
-        assert transport._dial_error(broken_by(cause)).reason is UnreachableReason.REFUSED
+        assert transport.DialError.of(broken_by(cause)).reason is UnreachableReason.REFUSED
 
 
 def broken_by(cause: OSError) -> anyio.BrokenResourceError:

@@ -6,7 +6,7 @@ import attrs
 
 from peernet_core.addresses import Address
 from peernet_core.decisions.agreement import ConnectionId
-from peernet_core.decisions.frames import Frame
+from peernet_core.decisions.frames import Dialback, Frame
 from peernet_core.decisions.ledger import Candidate
 from peernet_core.events import Event
 from peernet_core.keys import PeerKey
@@ -15,6 +15,7 @@ __all__ = [
     "CancelDial",
     "CloseConnection",
     "Dial",
+    "DialBack",
     "Effect",
     "ExtendDial",
     "Forget",
@@ -88,6 +89,14 @@ class Forget:
 
 
 @attrs.frozen
+class DialBack:
+    """The peer asks us, over the link, to dial a stream that it opens."""
+
+    key: PeerKey
+    request: Dialback
+
+
+@attrs.frozen
 class LookUp:
     """Ask the backends where this peer is; `Registry.looked_up` when they have been asked."""
 
@@ -106,6 +115,7 @@ Effect = (
     | Dial
     | ExtendDial
     | CancelDial
+    | DialBack
     | SendFrame
     | CloseConnection
     | Forget

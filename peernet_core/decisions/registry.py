@@ -22,6 +22,7 @@ from peernet_core.decisions.candidates import AddressBook, obstacle_to
 from peernet_core.decisions.effects import (
     CloseConnection,
     Dial,
+    DialBack,
     Effect,
     Forget,
     LookUp,
@@ -36,7 +37,7 @@ from peernet_core.decisions.explanation import (
     explain_stranger,
     explained,
 )
-from peernet_core.decisions.frames import Bye, Frame, Hello, RecordUpdate
+from peernet_core.decisions.frames import Bye, Dialback, Frame, Hello, RecordUpdate
 from peernet_core.decisions.ledger import Candidate
 from peernet_core.decisions.lookups import Lookups
 from peernet_core.decisions.pursuit import Pursuit
@@ -261,6 +262,8 @@ class Registry:
             self._lookups.left(pursuit.key, now=now)
         if isinstance(frame, RecordUpdate):
             self._adopt(pursuit, connection, pursuit.connections[connection].ip, frame.record, now=now)
+        elif isinstance(frame, Dialback) and connection == pursuit.link:
+            self._effects.append(DialBack(pursuit.key, frame))
         elif not pursuit.frame_received(connection, frame, now=now):
             self.counts["frames_ignored"] += 1
         self._settle(pursuit, now=now)
@@ -344,7 +347,7 @@ class Registry:
             return explain_stranger(key, me=self.me, addresses=strange)
         candidates = self.sightings.ledger.candidates(key)
         outlook = pursuit.outlook(now=now)
-        link = None if pursuit.link is None else pursuit.connections[pursuit.link]
+        link = self.link_address(key)
         addresses = [
             explained(
                 each,
@@ -375,10 +378,15 @@ class Registry:
         pursuit = self._pursuits.get(key)
         return None if pursuit is None else pursuit.link
 
+    def link_address(self, key: PeerKey) -> Address | None:
+        """Where the other end of the link is; its source is `INBOUND_SOURCE` where the peer dialed."""
+        pursuit = self._pursuits.get(key)
+        return None if pursuit is None or pursuit.link is None else pursuit.connections[pursuit.link]
+
     def routes(self, key: PeerKey, *, now: float) -> tuple[Address, ...]:
         """Where to dial for a stream, best first: the far end of the link before everything else."""
-        pursuit = self._pursuits.get(key)
-        at_link = [] if pursuit is None or pursuit.link is None else [pursuit.connections[pursuit.link]]
+        link_address = self.link_address(key)
+        at_link = [] if link_address is None else [link_address]
         others = [candidate.address for candidate in self._dialable(key, now=now)]
         by_place: dict[tuple[IPAddress, int], Address] = {}
         for address in (*at_link, *others):

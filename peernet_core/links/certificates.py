@@ -30,6 +30,7 @@ from peernet_core.errors import MalformedKeyError, PeerNetError, PeerNotTrustedE
 from peernet_core.keys import Identity, PeerKey
 
 __all__ = [
+    "DIALBACK_PROTOCOL",
     "LINK_PROTOCOL",
     "MAX_PROTOCOL_BYTES",
     "SERVER_NAME",
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 LINK_PROTOCOL: Final = "peernet/1"
+DIALBACK_PROTOCOL: Final = "peernet/dialback/1"
+"""A stream whose opener asked the other end to dial."""
 """The ALPN name of a link; every other name is an application's stream."""
 SERVER_NAME: Final = "peernet"
 """The server name that every dial sends, and the subject of every leaf: it says nothing about anybody."""
@@ -348,7 +351,7 @@ def _alpn_name(name: str) -> str:
 
 
 def _alpn_names(names: Iterable[str]) -> list[str]:
-    protocols = list(dict.fromkeys([LINK_PROTOCOL, *map(_alpn_name, names)]))
+    protocols = list(dict.fromkeys([LINK_PROTOCOL, DIALBACK_PROTOCOL, *map(_alpn_name, names)]))
     if sum(len(name) + 1 for name in protocols) > _MAX_ALPN_BYTES:
         raise ValueError("the names of all protocols together exceed what ALPN can carry (65,535 bytes)")
     return protocols

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Final
 
 from peernet_core.addresses import Address
+from peernet_core.decisions.backoff import KeyedBuckets
 from peernet_core.decisions.candidates import RaceSchedule
 from peernet_core.decisions.frames import Hello
 from peernet_core.decisions.ledger import Candidate, Kind
@@ -30,6 +32,11 @@ PLACES: Final = 64
 """Dials that may be under way in all."""
 UNSIGNED_PLACES: Final = 48
 """The same, to addresses that nobody vouches for."""
+UNSIGNED_PER_S: Final = 100.0
+UNSIGNED_BURST: Final = 500.0
+"""Of one source, to addresses that nobody vouches for: whoever makes them up, of however many peers, must not
+make a port scanner of us."""
+_MAX_SOURCES: Final = 256
 
 Connect = Callable[[Address, PeerKey], Awaitable[Connection]]
 MakeHello = Callable[[PeerKey], Hello]
@@ -47,6 +54,7 @@ class Dialer:
         on_failed: One candidate failed.
         on_won: The first one that read the peer's HELLO; the receiver owns it.
         on_lost: Every candidate failed.
+        counts: Where it is counted that a dial had to wait because its source names too many addresses.
         clock: Loop time.
     """
 
@@ -58,6 +66,7 @@ class Dialer:
         on_failed: Failed,
         on_won: Won,
         on_lost: Lost,
+        counts: Counter[str],
         clock: Callable[[], float],
     ) -> None:
         self._connect = connect
@@ -65,7 +74,9 @@ class Dialer:
         self._on_failed = on_failed
         self._on_won = on_won
         self._on_lost = on_lost
+        self._counts = counts
         self._clock = clock
+        self._unsigned = KeyedBuckets[str](UNSIGNED_PER_S, UNSIGNED_BURST, _MAX_SOURCES)
         self._places = asyncio.Semaphore(PLACES)
         self._unsigned_places = asyncio.Semaphore(UNSIGNED_PLACES)
         self._races: dict[PeerKey, _Race] = {}
@@ -113,9 +124,18 @@ class Dialer:
         """Wait for a place, and dial."""
         async with AsyncExitStack() as places:
             if _is_unsigned(candidate):
+                await self._wait_for_turn(candidate.address.source)
                 await places.enter_async_context(self._unsigned_places)
             await places.enter_async_context(self._places)
             return await self._dial(key, candidate.address)
+
+    async def _wait_for_turn(self, source: str) -> None:
+        """Wait until this source may have one more address dialed that nobody vouches for."""
+        if self._unsigned.take(source, now=self._clock()):
+            return
+        self._counts["dials_limited"] += 1
+        while not self._unsigned.take(source, now=self._clock()):  # noqa: ASYNC110 - tokens come with time
+            await asyncio.sleep(1 / UNSIGNED_PER_S)
 
     async def _dial(self, key: PeerKey, address: Address) -> tuple[FramedConnection, Hello] | None:
         """Dial one address up to its HELLO; None when that failed, which is reported."""

@@ -16,6 +16,7 @@ from peernet_core.decisions.effects import (
     CancelDial,
     CloseConnection,
     Dial,
+    DialBack,
     Effect,
     ExtendDial,
     Forget,
@@ -25,27 +26,23 @@ from peernet_core.decisions.effects import (
     Remember,
     SendFrame,
 )
-from peernet_core.decisions.frames import Hello, Open
+from peernet_core.decisions.frames import Dialback, Hello, Open
 from peernet_core.decisions.registry import Registry
-from peernet_core.errors import (
-    MalformedFrameError,
-    PeerUnreachableError,
-    ProtocolRefusedError,
-)
+from peernet_core.errors import MalformedFrameError
 from peernet_core.events import Event, UnreachableReason
 from peernet_core.keys import PeerKey
 from peernet_core.links.acceptor import Arrival
 from peernet_core.links.certificates import TlsContexts
 from peernet_core.links.dialer import Dialer
 from peernet_core.links.framed import ConnectionEndedError, FramedConnection
+from peernet_core.links.openings import Openings, Way
 from peernet_core.links.sockets import is_ours
-from peernet_core.links.streams import Stream, StreamTable, await_status
+from peernet_core.links.streams import Stream, StreamTable
 from peernet_core.links.transport import (
+    DIALBACK_PROTOCOL,
     LINK_PROTOCOL,
     AcceptError,
     Connection,
-    DialError,
-    NoSuchProtocolError,
     accept,
     dial,
 )
@@ -53,7 +50,6 @@ from peernet_core.links.transport import (
 __all__ = ["Switchboard"]
 
 _LOG: Final = logging.getLogger(__name__)
-_STATUS_S: Final = 5.0
 
 
 class Switchboard:
@@ -101,6 +97,16 @@ class Switchboard:
             on_failed=self._dial_failed,
             on_won=self._race_won,
             on_lost=self._race_lost,
+            counts=registry.counts,
+            clock=clock,
+        )
+        self._openings = Openings(
+            contexts=contexts,
+            streams=streams,
+            is_trusted=is_trusted,
+            way=self._way,
+            ask=self._ask_over_link,
+            counts=registry.counts,
             clock=clock,
         )
         self._links: dict[int, FramedConnection] = {}
@@ -140,38 +146,14 @@ class Switchboard:
             connection.abort()
         elif connection.protocol == LINK_PROTOCOL:
             await self._serve_link(connection, arrival)
+        elif connection.protocol == DIALBACK_PROTOCOL:
+            await self._openings.arrived(connection, arrival)
         else:
             await self._streams.serve(connection, arrival.established)
 
     async def open(self, key: PeerKey, protocol: str) -> Stream:
-        """Open a stream to a peer at the first of its addresses that answers.
-
-        Raises:
-            PeerUnreachableError: none does.
-            ProtocolRefusedError: the peer does not take it.
-        """
-        reason = "no address is known that may be dialed from here"
-        for address in self._registry.routes(key, now=self._clock()):
-            try:
-                connection = await self._connect(address, key, protocol)
-            except NoSuchProtocolError as error:
-                raise ProtocolRefusedError(key, protocol, "no such protocol") from error
-            except DialError as error:
-                reason = f"{address}: {error}"
-                continue
-            stream = self._streams.adopt(connection)
-            try:
-                async with asyncio.timeout(_STATUS_S):
-                    await await_status(connection)
-            except TimeoutError:
-                stream.abort()
-                reason = f"{address}: no answer"
-                continue
-            except BaseException:
-                stream.abort()
-                raise
-            return stream
-        raise PeerUnreachableError(key, reason)
+        """Open a stream to a peer; see `Openings.open`."""
+        return await self._openings.open(key, protocol)
 
     def network_changed(self) -> None:
         """End at once what runs over an address that this host has no more: nothing can come back there."""
@@ -187,6 +169,7 @@ class Switchboard:
     async def aclose(self) -> None:
         """End all that is open; goodbyes that are queued have a second to leave."""
         await self._dialer.aclose()
+        await self._openings.aclose()
         links = {*self._links.values(), *self._closing, *self._greeting}
         await asyncio.gather(*(framed.aclose() for framed in links), return_exceptions=True)
         tasks = self._readers | self._lookups
@@ -217,7 +200,10 @@ class Switchboard:
                 framed = self._links.pop(number, None)
                 if framed is not None:
                     self._close(framed)
+            case DialBack(key=key, request=request):
+                self._openings.dial_back(key, request)
             case Forget(key=key):
+                self._openings.forget(key)
                 self._streams.end(key)
                 for framed in [each for each in self._greeting if each.peer == key]:
                     framed.abort()
@@ -262,8 +248,20 @@ class Switchboard:
 
     # What happens.
 
-    async def _connect(self, address: Address, key: PeerKey, protocol: str = LINK_PROTOCOL) -> Connection:
-        return await dial(address, key, self._contexts, protocol=protocol, is_trusted=self._is_trusted)
+    async def _connect(self, address: Address, key: PeerKey) -> Connection:
+        return await dial(address, key, self._contexts, is_trusted=self._is_trusted)
+
+    def _way(self, key: PeerKey) -> Way:
+        registry = self._registry
+        routes = registry.routes(key, now=self._clock())
+        return Way(registry.link_of(key), registry.link_address(key), routes)
+
+    def _ask_over_link(self, key: PeerKey, request: Dialback) -> bool:
+        link = self._registry.link_of(key)
+        if link is None or link not in self._links:
+            return False
+        self._links[link].send(request)
+        return True
 
     def _dial_failed(self, key: PeerKey, address: Address, reason: UnreachableReason) -> None:
         self._registry.dial_failed(key, address, reason, now=self._clock())

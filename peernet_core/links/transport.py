@@ -11,7 +11,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 import attrs
@@ -24,6 +24,7 @@ from peernet_core.errors import PeerNetError, PeerNotTrustedError
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import PeerKey
 from peernet_core.links.certificates import (
+    DIALBACK_PROTOCOL,
     LINK_PROTOCOL,
     SERVER_NAME,
     TlsContexts,
@@ -33,13 +34,16 @@ from peernet_core.links.certificates import (
 from peernet_core.links.sockets import SocketAddress, connect, tune
 
 __all__ = [
+    "DIALBACK_PROTOCOL",
     "LINK_PROTOCOL",
     "AcceptError",
     "Connection",
     "DialError",
     "NoSuchProtocolError",
     "accept",
+    "authenticate",
     "dial",
+    "reach",
     "reason_of",
 ]
 
@@ -73,6 +77,20 @@ class DialError(PeerNetError):
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
 
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """What the system, OpenSSL or anyio said, in our words."""
+        cause = _system_error(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = UnreachableReason.WRONG_KEY
+        elif isinstance(cause, ssl.SSLError):
+            reason = UnreachableReason.PROTOCOL
+        elif cause is None or cause.errno in _REFUSED:
+            reason = UnreachableReason.REFUSED  # a forwarder with nobody behind it accepts, then closes
+        else:
+            reason = UnreachableReason.TIMEOUT
+        return cls(reason, _what_happened(error))
+
 
 class NoSuchProtocolError(DialError):
     """The right peer answered, and takes no stream of this protocol."""
@@ -104,7 +122,7 @@ class Connection:
         stream: What carries it.
         peer: Who the other end is, proven.
         remote: Where the other end is.
-        protocol: What both ends agreed on: `LINK_PROTOCOL`, or an application's protocol.
+        protocol: What it is for, as both ends agreed: `LINK_PROTOCOL`, or an application's protocol.
     """
 
     __slots__ = ("_closing", "peer", "protocol", "remote", "stream")
@@ -219,19 +237,50 @@ async def dial(
     """
     try:
         with anyio.fail_after(timeout_s):
-            stream = _Transport(await connect(address))
-            tls, peer = await _secure(
-                stream,
-                lambda: contexts.client(key, protocol),
-                server_side=False,
-                is_trusted=lambda candidate: candidate == key and is_trusted(candidate),
-            )
+            tcp = await reach(address)
+            return await authenticate(tcp, address, key, contexts, protocol=protocol, is_trusted=is_trusted)
+    except TimeoutError as error:
+        raise DialError.of(error) from error
+
+
+async def reach(address: Address) -> SocketStream:
+    """Connect to one address by TCP alone; nobody is authenticated.
+
+    Raises:
+        DialError: it failed; the reason says how.
+    """
+    try:
+        return await connect(address)
+    except OSError as error:
+        raise DialError.of(error) from error
+
+
+async def authenticate(
+    tcp: SocketStream,
+    address: Address,
+    key: PeerKey,
+    contexts: TlsContexts,
+    *,
+    protocol: str,
+    is_trusted: Callable[[PeerKey], bool],
+) -> Connection:
+    """Make sure that `key`, and nobody else, is at the other end of what `reach` returned; see `dial`.
+
+    Takes the stream over: it is closed if this fails or is cancelled. The timeout is the caller's.
+    """
+    try:
+        tls, peer = await _secure(
+            _Transport(tcp),
+            lambda: contexts.client(key, protocol),
+            server_side=False,
+            is_trusted=lambda candidate: candidate == key and is_trusted(candidate),
+        )
     except (WrongKeyError, PeerNotTrustedError) as error:
         raise DialError(UnreachableReason.WRONG_KEY, str(error)) from error
     except (OSError, *_ENDED) as error:
-        raise _dial_error(error) from error
+        raise DialError.of(error) from error
     if _agreed_protocol(tls) != protocol:
-        await _close(stream)
+        await _close(tcp)
         raise NoSuchProtocolError(protocol)
     return Connection(tls, peer, address, protocol)
 
@@ -340,19 +389,6 @@ def _agreed_protocol(tls: TLSStream) -> str | None:
         return _about(tls, TLSAttribute.alpn_protocol)
     except UnicodeDecodeError:  # a server may name what nobody offered
         return None
-
-
-def _dial_error(error: Exception) -> DialError:
-    cause = _system_error(error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        reason = UnreachableReason.WRONG_KEY
-    elif isinstance(cause, ssl.SSLError):
-        reason = UnreachableReason.PROTOCOL
-    elif cause is None or cause.errno in _REFUSED:
-        reason = UnreachableReason.REFUSED  # a forwarder with nobody behind it accepts, then closes
-    else:
-        reason = UnreachableReason.TIMEOUT
-    return DialError(reason, _what_happened(error))
 
 
 def _system_error(error: BaseException) -> OSError | None:
