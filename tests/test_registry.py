@@ -90,6 +90,12 @@ class Bench:
         )
         self.took()
 
+    def record(self, *, sequence: int) -> None:
+        """The peer's record, by the LAN, with its one address."""
+        record = Record(self.peer.key, sequence, HERE.port, (Address(HERE.ip, HERE.port),))
+        self.registry.record_received("lan", encode_record(record, self.peer), ttl_s=120.0, now=self.now)
+        self.took()
+
     def hello(self, boot: bytes = BOOT, *, sequence: int = 1, held: int = 0) -> Hello:
         record = Record(self.peer.key, sequence, 7100, (Address(HERE.ip, 7100),))
         return Hello(encode_record(record, self.peer), boot, held)
@@ -551,26 +557,75 @@ def test_who_is_left_at_the_stop_is_not_looked_up(deciding: Bench) -> None:
 
 
 def test_two_processes_with_one_identity_are_told_and_refused_for_a_minute(deciding: Bench) -> None:
-    """Alternating boot ids: one event, and no connection with that key; then it is tried again."""
+    """The first comes back again and again: one event, and no connection; then the key is tried again."""
     deciding.see()
-    boots = (b"a" * 16, b"b" * 16, b"a" * 16)
+    boots = (b"a" * 16, b"b" * 16, b"a" * 16, b"a" * 16, b"a" * 16)
     for connection, boot in enumerate(boots, 1):
         deciding.now += 1
         deciding.inbound(connection, boot)
+        if connection in {3, 4}:
+            assert deciding.closed() == [connection]
+            assert deciding.registry.link_of(deciding.peer.key) == 2
     assert deciding.events()[0] == IdentityConflict(deciding.peer.key)
     assert PeerDisconnected(deciding.peer.key, "identity conflict") in deciding.events()
-    assert {2, 3} <= set(deciding.closed())
+    assert {2, 5} <= set(deciding.closed())
     assert deciding.registry.link_of(deciding.peer.key) is None
     refused_at = deciding.now
     deciding.now += 30
-    deciding.inbound(4, b"b" * 16)
-    assert deciding.closed() == [4]
+    deciding.inbound(6, b"b" * 16)
+    assert deciding.closed() == [6]
     assert not deciding.events()
     deciding.see(THERE)
     assert not deciding.dialed()
     while not deciding.dialed():
         deciding.wait()
     assert deciding.now - refused_at >= 60
+
+
+def test_a_newer_record_is_new_evidence_where_the_address_is_the_same(deciding: Bench) -> None:
+    """A peer that restarts at its fixed port is dialed at once, not when the waiting is over."""
+    deciding.record(sequence=1)
+    for _ in range(7):
+        deciding.fail()
+        deciding.registry.race_lost(deciding.peer.key, now=deciding.now)
+        while not deciding.dialed():
+            deciding.wait()
+    deciding.fail()
+    deciding.record(sequence=1)
+    assert not deciding.dialed()
+    deciding.record(sequence=2)
+    assert deciding.dialed() == [HERE]
+
+
+def test_a_newer_record_lifts_the_penalty_of_its_addresses(deciding: Bench) -> None:
+    """Somebody else answered there once; the peer says that it is there now. Nobody else can lift it so."""
+    deciding.record(sequence=1)
+    deciding.fail(reason=UnreachableReason.WRONG_KEY)
+    deciding.record(sequence=1)
+    deciding.see(attrs.evolve(HERE, source="other"), configured=False)
+    assert HERE not in deciding.dialed()
+    deciding.registry.race_lost(deciding.peer.key, now=deciding.now)
+    deciding.took()
+    deciding.now += 1
+    deciding.record(sequence=2)
+    assert deciding.dialed() == [HERE]
+
+
+def test_a_connection_without_a_verdict_is_followed_by_a_wait(following: Bench) -> None:
+    """A peer that closes whatever we open is not dialed as fast as the network can."""
+    following.see()
+    began = following.now
+    for connection in range(1, 9):
+        following.registry.race_won(
+            following.peer.key, connection, HERE, following.hello(), now=following.now
+        )
+        following.took()
+        assert following.frames() == [(connection, Open())]
+        following.lose(connection)
+        assert not following.dialed()
+        while not following.dialed():
+            following.wait()
+    assert following.now - began > 2
 
 
 def test_a_restart_is_no_identity_conflict(deciding: Bench) -> None:

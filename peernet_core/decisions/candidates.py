@@ -160,6 +160,12 @@ class AddressBook:
             note.penalty_ends_at = now + note.penalty_s
             note.penalty_s = min(note.penalty_s * 2, LONGEST_PENALTY_S)
 
+    def renewed(self, key: PeerKey, address: Address) -> None:
+        """The peer itself says anew that it is there: failures from before, and a penalty, count no more."""
+        note = self._notes.get(key, {}).get((*address.endpoint, address.source))
+        if note is not None:
+            note.failed_at = note.failure = note.penalty_ends_at = None
+
     def forget(self, key: PeerKey) -> None:
         """Drop what is remembered of a key that lost trust."""
         self._notes.pop(key, None)

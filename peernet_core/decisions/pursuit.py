@@ -26,7 +26,7 @@ from peernet_core.decisions.agreement import (
 )
 from peernet_core.decisions.agreement import Effect as Outcome
 from peernet_core.decisions.backoff import Backoff, TokenBucket
-from peernet_core.decisions.boot_ids import BootIds
+from peernet_core.decisions.boot_ids import BootIds, Verdict
 from peernet_core.decisions.effects import (
     CancelDial,
     CloseConnection,
@@ -252,19 +252,23 @@ class Pursuit:
         self.connections[connection] = address
         self._follow(self._agreement.opened(connection, boot_id, now=now), now=now)
 
-    def welcomes(self, boot_id: bytes, *, now: float) -> bool:
-        """Whether a connection of this boot id is dealt with: not while two processes run with the key.
+    def why_unwelcome(self, boot_id: bytes, *, now: float) -> str:
+        """Why a connection of this boot id is not dealt with; empty: it is.
 
-        When that shows, it is told, and every connection with the key ends.
+        When it shows that two processes run with the key, that is told, and every connection with it ends.
         """
         if self._boot_ids.refused_until(now=now) is not None:
-            return False
-        if not self._boot_ids.heard(boot_id, now=now):
-            return True
-        self._effects.append(Publish(IdentityConflict(self.key)))
-        self._cancel()
-        self._carry_out(self._agreement.reset("identity conflict"), now=now)
-        return False
+            return "identity conflict"
+        match self._boot_ids.heard(boot_id, linked=self.link is not None, now=now):
+            case Verdict.WELCOME:
+                return ""
+            case Verdict.STALE:
+                return "another process followed"
+            case _:
+                self._effects.append(Publish(IdentityConflict(self.key)))
+                self._cancel()
+                self._carry_out(self._agreement.reset("identity conflict"), now=now)
+                return "identity conflict"
 
     def frame_received(self, connection: ConnectionId, frame: Frame, *, now: float) -> bool:
         """Act on a frame of the agreement; returns whether it was one."""
@@ -286,6 +290,8 @@ class Pursuit:
     def closed(self, connection: ConnectionId, reason: str, *, now: float) -> None:
         """A connection ended."""
         self.connections.pop(connection, None)
+        if connection in self._agreement.waiting and self._agreement.link is None and self._racing is None:
+            self._rest("a connection ended without a verdict", now=now)
         self._follow(self._agreement.closed(connection, reason), now=now)
 
     def end(self, reason: str, *, farewell: bool, now: float) -> None:

@@ -38,7 +38,7 @@ from peernet_core.decisions.explanation import (
     explained,
 )
 from peernet_core.decisions.frames import Bye, Dialback, Frame, Hello, RecordUpdate
-from peernet_core.decisions.ledger import Candidate
+from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.decisions.lookups import Lookups
 from peernet_core.decisions.pursuit import Pursuit
 from peernet_core.decisions.sightings import INBOUND_SOURCE, Sightings
@@ -130,10 +130,14 @@ class Registry:
     ) -> Sighting | None:
         """Take an opaque record from a backend; see `Context.record_received`."""
         report = self.sightings.record_received(source, data, ttl_s=ttl_s, renew=renew, heard=heard, now=now)
+        if report.renewed and report.sighting is not None:
+            self._vindicate(report.sighting.key, source)
         self._heard(report.events, unsigned=None if heard is None else heard[0], now=now)
         if report.renewed and report.sighting is not None:
+            # Also where no address changed: a peer that restarted at its fixed port, say.
             pursuit = self._pursuits[report.sighting.key]
             pursuit.suspect(now=now)
+            pursuit.discovered(None, now=now)
             self._settle(pursuit, now=now)
         self._raise_sequence(self.sightings.own_sequence)
         return report.sighting
@@ -237,6 +241,7 @@ class Registry:
         """We dialed and read the peer's HELLO: open the connection if it is wanted."""
         pursuit = self._welcome(key, connection, hello, now=now)
         if pursuit is None:
+            self.race_lost(key, now=now)
             return
         self._book.succeeded(key, address, now=now)
         self._effects.append(Remember(key, address))
@@ -472,17 +477,22 @@ class Registry:
                 self._lookups.lost_sight(event.key, now=now)
             self._settle(pursuit, now=now)
 
+    def _vindicate(self, key: PeerKey, source: str) -> None:
+        """The peer has signed anew where it is: what happened there before counts no more."""
+        for candidate in self.sightings.ledger.candidates(key):
+            if candidate.kind is Kind.SIGNED and candidate.address.source == source:
+                self._book.renewed(key, candidate.address)
+
     def _welcome(self, key: PeerKey, connection: ConnectionId, hello: Hello, *, now: float) -> Pursuit | None:
         """Whose connection it is, checked at the last moment; closes it if nobody's."""
         pursuit = self._pursuits.get(key)
         if pursuit is None or self._stopping:
             reason = "untrusted" if pursuit is None else "stopping"
-        elif not pursuit.welcomes(hello.boot_id, now=now):
-            reason = "identity conflict"
-            pursuit.race_lost(now=now)
-            self._settle(pursuit, now=now)
         else:
-            return pursuit
+            reason = pursuit.why_unwelcome(hello.boot_id, now=now)
+            if not reason:
+                return pursuit
+            self._settle(pursuit, now=now)
         self._effects.append(CloseConnection(connection, reason))
         return None
 
