@@ -18,6 +18,7 @@ from peernet_core.decisions.agreement import (
     HOLD_S,
     MAX_WAITING,
     PROBE_S,
+    RETIRE_S,
     SUSPICION_S,
     VERDICT_S,
     Agreement,
@@ -49,6 +50,7 @@ class End(NamedTuple):
     links_lost: int = 0
     ups_sent: int = 0
     followed: tuple[bytes, int] | None = None
+    retired: tuple[tuple[int, float], ...] = ()
 
 
 class World(NamedTuple):
@@ -145,6 +147,7 @@ def _thaw(side: int, end: End) -> Agreement:
     agreement._waiting, agreement._verdict_due = dict(end.waiting), dict(end.verdicts)
     agreement._probe_due, agreement._held_until = end.probe, end.held
     agreement._ups_sent, agreement._followed = end.ups_sent, end.followed
+    agreement._retired = dict(end.retired)
     return agreement
 
 
@@ -154,6 +157,7 @@ def _rename(end: End, names: dict[int, int]) -> End:
         link=None if end.link is None else names[end.link],
         waiting=tuple((names[c], boot_id) for c, boot_id in end.waiting),
         verdicts=tuple((names[c], due) for c, due in end.verdicts),
+        retired=tuple((names[c], due) for c, due in end.retired),
         links_lost=min(end.links_lost, 3),
     )
 
@@ -168,6 +172,7 @@ def _freeze(agreement: Agreement, end: End) -> End:
         held=agreement._held_until,
         ups_sent=agreement._ups_sent,
         followed=agreement._followed,
+        retired=tuple(agreement._retired.items()),
     )
 
 
@@ -315,15 +320,43 @@ class TestOneEnd:
         ]
 
     def test_a_silent_incumbent_is_replaced_after_a_second(self) -> None:
-        """Make before break: the newcomer gets UP before the incumbent is closed, and nothing is unlinked."""
+        """Make before break: the newcomer gets UP, and the incumbent is closed by the end that follows.
+
+        It may still hear more on the incumbent than on the newcomer. Ten seconds later it is closed anyhow.
+        """
         agreement = Agreement(decides=True)
         agreement.opened(1, b"boot", now=0.0)
         assert agreement.opened(2, b"boot", now=10.0) == [SendPing(1)]
         assert agreement.next_deadline() == 10.0 + PROBE_S
         assert agreement.handle_timer(now=10.0 + PROBE_S) == [
             SendUp(2, 2),
-            Close(1, "another connection became the link"),
             Linked(2, moved=True),
+        ]
+        assert agreement.next_deadline() == 11.0 + RETIRE_S
+        assert agreement.handle_timer(now=11.0 + RETIRE_S) == [
+            Close(1, "another connection became the link"),
+        ]
+        assert agreement.link == 2
+
+    def test_an_incumbent_that_the_other_end_closes_is_gone(self) -> None:
+        """Which is how it knows that it was followed; nothing is lost by it."""
+        agreement = Agreement(decides=True)
+        agreement.opened(1, b"boot", now=0.0)
+        agreement.opened(2, b"boot", now=10.0)
+        agreement.handle_timer(now=11.0)
+        assert agreement.closed(1, "closed") == []
+        assert agreement.next_deadline() is None
+
+    def test_the_end_closes_what_was_retired_too(self) -> None:
+        """When trust ends, or the node stops."""
+        agreement = Agreement(decides=True)
+        agreement.opened(1, b"boot", now=0.0)
+        agreement.opened(2, b"boot", now=10.0)
+        agreement.handle_timer(now=11.0)
+        assert agreement.reset("untrusted") == [
+            Close(2, "untrusted"),
+            Close(1, "untrusted"),
+            Unlinked("untrusted"),
         ]
 
     def test_a_living_incumbent_stays(self) -> None:

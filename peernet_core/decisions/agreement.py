@@ -20,6 +20,7 @@ __all__ = [
     "HOLD_S",
     "MAX_WAITING",
     "PROBE_S",
+    "RETIRE_S",
     "SUSPICION_S",
     "VERDICT_S",
     "Agreement",
@@ -41,6 +42,8 @@ HOLD_S: Final = 5.0
 """After a NO without a link: how long to wait for the UP that should come."""
 VERDICT_S: Final = 5.0
 """How long the other end may take from OPEN to its verdict."""
+RETIRE_S: Final = 10.0
+"""How long a link that was replaced stays open for the other end, which may not know of its successor yet."""
 MAX_WAITING: Final = 8
 """Connections at OPEN without a verdict; an honest peer has one or two."""
 
@@ -108,6 +111,9 @@ class Agreement:
         self.link_boot_id: bytes | None = None
         self._waiting: dict[ConnectionId, bytes] = {}  # at OPEN, no verdict yet, with their boot ids
         self._verdict_due: dict[ConnectionId, float] = {}
+        self._retired: dict[
+            ConnectionId, float
+        ] = {}  # were the link; the other end closes them, or we do then
         self._ups_sent = 0
         self._followed: tuple[bytes, int] | None = None  # whose UP the last one was, and its number
         self._probe_due: float | None = None
@@ -199,6 +205,7 @@ class Agreement:
         """A connection that reached OPEN is gone; others may be reported too and have no effect."""
         self._waiting.pop(connection, None)
         self._verdict_due.pop(connection, None)
+        self._retired.pop(connection, None)
         if connection != self.link:
             return []
         self.link = self.link_boot_id = self._probe_due = None
@@ -209,17 +216,19 @@ class Agreement:
 
     def reset(self, reason: str) -> list[Effect]:
         """Close everything: the peer is not trusted any more, or the node stops."""
-        connections = [*self._waiting] if self.link is None else [self.link, *self._waiting]
+        connections = [*self._waiting, *self._retired]
+        connections[:0] = [] if self.link is None else [self.link]
         linked = self.link is not None
         self.link = self.link_boot_id = self._probe_due = self._held_until = None
         self._waiting.clear()
+        self._retired.clear()
         self._verdict_due.clear()
         effects: list[Effect] = [Close(connection, reason) for connection in connections]
         return [*effects, Unlinked(reason)] if linked else effects
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` is due."""
-        due = [*self._verdict_due.values()]
+        due = [*self._verdict_due.values(), *self._retired.values()]
         due += [at for at in (self._probe_due, self._held_until) if at is not None]
         return min(due, default=None)
 
@@ -231,9 +240,14 @@ class Agreement:
         for connection in [c for c, due in self._verdict_due.items() if due <= now]:
             del self._waiting[connection], self._verdict_due[connection]
             effects.append(Close(connection, "no verdict in time"))
+        for connection in [c for c, due in self._retired.items() if due <= now]:
+            del self._retired[connection]
+            effects.append(Close(connection, "another connection became the link"))
         if self._probe_due is not None and self._probe_due <= now and self.link is not None:
             self._probe_due = None
             if self.decides and self._waiting:
+                # Make before break: the other end closes it once it has heard of its successor.
+                self._retired[self.link] = now + RETIRE_S
                 effects += self._take_newest()
             else:
                 effects.append(Close(self.link, "no answer to a ping"))
@@ -256,7 +270,7 @@ class Agreement:
             for waiting in self._waiting:
                 effects += [SendNo(waiting), Close(waiting, "another connection became the link")]
             self._waiting.clear()
-        if incumbent is not None:
+        if incumbent is not None and incumbent not in self._retired:
             effects.append(Close(incumbent, "another connection became the link"))
         if restarted:
             effects.append(Unlinked("restarted"))
