@@ -139,9 +139,12 @@ class Published:
         assert not every or {self.host.ipv4, self.host.ipv6} <= found, found
 
     def check_discovery(self, trusted: ForeignPeer, stranger: ForeignPeer, ip: str) -> int:
-        """Wait until it has discovered the one and dropped the other; return how many lines it printed."""
-        for event, peer in (("peer_discovered", trusted), ("peer_dropped", stranger)):
-            self.wait(event, key=str(peer.key), ip=ip, port=FOREIGN_PORT, source=SOURCE)
+        """Wait until it has discovered the one there and dropped the other; return how many lines it printed.
+
+        A stranger is told of once, with the address of whatever packet came first.
+        """
+        self.wait("peer_discovered", key=str(trusted.key), ip=ip, port=FOREIGN_PORT, source=SOURCE)
+        self.wait("peer_dropped", key=str(stranger.key), port=FOREIGN_PORT, source=SOURCE)
         assert not self.process.seen("peer_lost"), self.programs.report()
         return self.process.mark()
 
