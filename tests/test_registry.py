@@ -78,6 +78,9 @@ class Bench:
             for candidate in effect.candidates
         ]
 
+    def extended(self) -> list[Address]:
+        return [effect.candidate.address for effect in self.effects if isinstance(effect, ExtendDial)]
+
     def frames(self) -> list[tuple[int, Frame]]:
         return [(each.connection, each.frame) for each in self.effects if isinstance(each, SendFrame)]
 
@@ -595,6 +598,25 @@ def test_a_newer_record_is_new_evidence_where_the_address_is_the_same(deciding: 
     assert not deciding.dialed()
     deciding.record(sequence=2)
     assert deciding.dialed() == [HERE]
+
+
+def test_new_evidence_dials_again_what_failed_in_the_race_that_is_on(deciding: Bench) -> None:
+    """A race with black holes in it takes seconds to be lost; a peer that has just started need not wait."""
+    deciding.record(sequence=1)
+    deciding.see(THERE)
+    deciding.registry.dial_failed(deciding.peer.key, HERE, UnreachableReason.REFUSED, now=deciding.now)
+    deciding.record(sequence=1)
+    assert not deciding.extended()
+    deciding.record(sequence=2)
+    assert deciding.extended() == [HERE]
+    deciding.record(sequence=3)
+    assert not deciding.extended()
+    again = []
+    for sequence in range(4, 100):
+        deciding.registry.dial_failed(deciding.peer.key, HERE, UnreachableReason.REFUSED, now=deciding.now)
+        deciding.record(sequence=sequence)
+        again += deciding.extended()
+    assert len(again) < 8
 
 
 def test_a_newer_record_lifts_the_penalty_of_its_addresses(deciding: Bench) -> None:

@@ -37,7 +37,7 @@ from peernet_core.decisions.effects import (
     SendFrame,
 )
 from peernet_core.decisions.frames import Bye, Frame, No, Open, Ping, Pong, Up
-from peernet_core.decisions.ledger import Candidate
+from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.events import (
     IdentityConflict,
     PeerConnected,
@@ -138,6 +138,7 @@ class Pursuit:
         self._pings: Iterator[int] = itertools.count(1)
         self._state = PeerState.UNSEEN
         self._racing: set[tuple[IPAddress, int]] | None = None
+        self._failed: set[tuple[IPAddress, int]] = set()  # in the race that is on
         self._retry_at: float | None = None
         self._retry_cause = ""
         self._boot_ids = BootIds()
@@ -203,15 +204,27 @@ class Pursuit:
             self._retry_at = None
         if self._racing is None:
             self._consider(now=now)
-        elif (
-            address is not None
-            and address.endpoint not in self._racing
-            and (vouched or len(self._racing) < _MAX_RACING)
-        ):
-            for candidate in self._candidates(now):
-                if candidate.address == address:
-                    self._racing.add(address.endpoint)
-                    self._effects.append(ExtendDial(self.key, candidate))
+        elif vouched or len(self._racing) < _MAX_RACING:
+            self._extend(self._racing, address, now=now)
+
+    def _extend(self, racing: set[tuple[IPAddress, int]], address: Address | None, *, now: float) -> None:
+        """Let an address join the race that is on; one that failed in it already only on new evidence."""
+        again = False
+        for candidate in self._candidates(now):
+            endpoint = candidate.address.endpoint
+            if endpoint in racing:
+                continue
+            if address is None:
+                wanted = endpoint in self._failed and candidate.kind is not Kind.HINT
+            else:
+                wanted = candidate.address == address
+            if wanted and endpoint in self._failed:
+                again = again or self._evidence.take(now=now)
+                wanted = again
+            if wanted:
+                racing.add(endpoint)
+                self._failed.discard(endpoint)
+                self._effects.append(ExtendDial(self.key, candidate))
 
     def suspect(self, *, now: float) -> None:
         """Something speaks against the link: it is asked whether it is alive."""
@@ -221,6 +234,9 @@ class Pursuit:
 
     def dial_failed(self, address: Address, reason: UnreachableReason) -> None:
         """One candidate failed; told once per change of reason."""
+        if self._racing is not None:
+            self._racing.discard(address.endpoint)
+            self._failed.add(address.endpoint)
         if self._reasons.get(address) == reason:
             return
         if len(self._reasons) >= _MAX_REASONS:
@@ -334,6 +350,7 @@ class Pursuit:
             return
         self._retry_at = None
         self._racing = {candidate.address.endpoint for candidate in candidates}
+        self._failed.clear()
         self._effects.append(Dial(self.key, candidates))
 
     def _cancel(self) -> None:
