@@ -32,6 +32,7 @@ from peernet_core.testing.lab import (
 )
 
 _IMPORTS: Final = "import peernet_core.cli.app, peernet_core.cli.run, peernet_core.cli.hosting"
+_CUT_S: Final = 30.0
 _STABLE_S: Final = 5.2
 """A link that ends sooner counts as a failed dial, which is another case than these."""
 
@@ -49,13 +50,15 @@ def _restarted(alpha: LabNode, beta: LabNode) -> float:
 
 
 def _healed(alpha: LabNode, beta: LabNode) -> float:
-    """The cable of one is out until both have given up the link, and in again."""
+    """The cable of one is out for 30 s, in which both give up the link, and in again."""
     with alpha.start() as a, beta.start() as b:
         _linked(a, b)
         since = a.mark(), b.mark()
         beta.host.unplug()
+        unplugged_at = time.monotonic()
         for process, mark in zip((a, b), since, strict=True):
-            process.wait("peer_disconnected", since=mark, guard_s=40)
+            process.wait("peer_disconnected", since=mark, guard_s=_CUT_S)
+        time.sleep(max(0.0, unplugged_at + _CUT_S - time.monotonic()))
         beta.host.plug_in()
         return _linked_since(a, b, since, time.monotonic())
 
