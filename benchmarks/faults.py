@@ -106,13 +106,13 @@ def _stopped(alpha: LabNode, beta: LabNode) -> float:
 
 
 def _power_lost(alpha: LabNode, beta: LabNode) -> float:
-    """Killed with no packet leaving any more, so that nobody is told; and back with a new boot id."""
+    """Its machine goes dark, so that nobody is told; and is back with a new boot id."""
     with alpha.start() as a, beta.start() as b:
         _linked(a, b)
         since = a.mark()
-        beta.host.filter("chain leaving { type filter hook output priority 0; policy drop; }")
+        beta.host.power_off()
         b.kill()
-        beta.host.filter("")
+        beta.host.power_on()
         with beta.start() as again:
             began = again.wait("node_started").received_at
             a.wait("peer_disconnected", since=since)

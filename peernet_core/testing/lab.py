@@ -124,13 +124,17 @@ class Host:
         self.ipv6 = IPv6Address(f"fd77::{number:x}")
         self.link_local = IPv6Address(f"fe80::{number:x}")
         self._switch = switch
+        self._number = number
         self._port = f"port{number}"
-        _run("ip", "netns", "add", namespace)
 
-    def _connect(self) -> None:
+    def power_on(self) -> None:
+        """Make the namespace and plug it in; nothing is remembered from before a `power_off`."""
+        _run("ip", "netns", "add", self.namespace)
         self.inside(_configure_ipv6)
         self.ip("link", "set", "lo", "up")
-        pair = f"name {self._port} type veth peer name {INTERFACE} netns {self.namespace}".split()
+        # The same hardware every time: others still have its address in their neighbour tables.
+        hardware = f"address 02:00:00:00:00:{self._number:02x}"
+        pair = f"name {self._port} type veth peer name {INTERFACE} {hardware} netns {self.namespace}".split()
         _run("ip", "-n", self._switch, "link", "add", *pair)
         _run("ip", "-n", self._switch, "link", "set", self._port, "master", "switch", "up")
         self.ip("address", "add", f"{self.ipv4}/24", "dev", INTERFACE)
@@ -182,6 +186,11 @@ class Host:
         return self.inside(
             lambda: socket.create_server((address, port), family=family, dualstack_ipv6=both, backlog=64)
         )
+
+    def power_off(self) -> None:
+        """Delete the namespace, with no packet leaving it any more; its processes still have to be killed."""
+        _run("ip", "-n", self._switch, "link", "del", self._port)
+        _remove_namespace(self.namespace)
 
     def unplug(self) -> None:
         """Pull the cable: the interface keeps its addresses and loses its carrier."""
@@ -373,7 +382,7 @@ class Laboratory:
         self._closing.callback(_remove_namespace, namespace)
         host = Host(name, namespace, self._switch, len(self._hosts) + 1)
         self._hosts.append(host)
-        host._connect()  # noqa: SLF001 - the two classes are one concept
+        host.power_on()
         return host
 
     def node(self, name: str, *, on: LabNode | None = None) -> LabNode:

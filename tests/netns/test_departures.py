@@ -54,6 +54,31 @@ def test_a_killed_node_is_linked_again_when_it_is_back(
             measured(f"linked again {took * 1000:.0f} ms after the process was started (aim: 2000)")
 
 
+def test_a_machine_that_lost_power_is_linked_again_when_it_is_back(
+    pair: tuple[LabNode, LabNode], measured: Callable[[str], None]
+) -> None:
+    """It told nobody; the other side believes in the old link until the new process dials it."""
+    alpha, beta = pair
+    with alpha.start() as a:
+        with beta.start() as b:
+            a.wait("peer_connected", key=str(beta.key))
+            b.wait("peer_connected", key=str(alpha.key))
+            since = a.mark()
+            beta.host.power_off()
+        assert not a.seen("peer_disconnected"), a.report()
+        beta.host.power_on()
+        with beta.start() as b:
+            listening = b.wait("node_started")
+            again = b.wait("peer_connected", key=str(alpha.key))
+            back = a.wait("peer_connected", key=str(beta.key), since=since)
+            took = max(back.received_at, again.received_at) - listening.received_at
+            measured(f"power lost and back: linked {took * 1000:.0f} ms after it listened (aim: 1000)")
+            assert [line.event for line in a.lines[since:] if line.event.startswith("peer_")][:2] == [
+                "peer_disconnected",
+                "peer_connected",
+            ]
+
+
 def test_both_killed_at_once_link_again(pair: tuple[LabNode, LabNode]) -> None:
     """Nothing that either kept in its data directory stands in the way."""
     alpha, beta = pair

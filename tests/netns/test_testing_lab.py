@@ -55,6 +55,25 @@ def test_two_hosts_reach_each_other_by_every_kind_of_address(lab: Laboratory, fa
         assert _carries(server, alpha.connect(address))
 
 
+def test_a_host_that_loses_power_says_nothing_and_comes_back_empty(lab: Laboratory) -> None:
+    """Its connections stay open at the other end until that sends something to it, then they are reset."""
+    alpha, beta = lab.host("alpha"), lab.host("beta")
+    with beta.listen() as server, alpha.connect(str(beta.ipv4)) as client:
+        accepted, _ = server.accept()
+        beta.power_off()
+        accepted.close()
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+        beta.power_on()
+        client.settimeout(20)
+        client.sendall(b"ping")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    with beta.listen() as server:
+        assert _carries(server, alpha.connect(str(beta.ipv4)))
+
+
 def test_hosts_of_two_laboratories_do_not_meet(lab: Laboratory) -> None:
     """Two laboratories at once have the same addresses and nothing else in common."""
     first = lab.host("alpha")
