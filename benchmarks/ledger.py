@@ -1,11 +1,12 @@
 """What taking in one sighting costs, from 100 to 100,000 peers, beside a bare update of a dictionary.
 
 Run with ``python -m benchmarks.ledger``. Each round times, in turn, over the same number of peers: a
-dictionary's first and second update; then the ledger's first sight of each peer, a refresh of each, a restart of
-each (a new sequence on another port), and the end of all leases; then as many strangers, new and again, of which
-the table keeps only the last. Every report is an object of its own, as it is when it comes from a medium; making
-it and checking its signature is not counted, asking for the next deadline after each is. Given are medians of
-the rounds. "flat" is what one costs at the most peers, by what it costs at the fewest.
+dictionary's first and second update; then the ledger's first sight of each peer, a refresh of each, a
+restart of each (a new sequence on another port), and the end of all leases; then as many strangers, new and
+again, of which the table keeps only the last. Every report is an object of its own, as it is when it comes
+from a medium; making it and checking its signature is not counted, asking for the next deadline after each
+is. Given are medians of the rounds. "flat" is what one costs at the most peers, by what it costs at the
+fewest.
 """
 
 from __future__ import annotations
