@@ -145,6 +145,29 @@ async def test_while_a_parked_thread_lives_each_jump_waits_longer_than_for_a_soc
     thread.join()
 
 
+async def test_a_thread_that_waits_in_the_loops_time_goes_in_step_with_it() -> None:
+    """Neither runs ahead of the other: each of its waits ends when the loop's clock says so."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, JumpingEventLoop)
+    stopping, woken = loop.make_event(), list[float]()
+
+    def poll() -> None:
+        while not stopping.wait(10.0):
+            woken.append(loop.time() - start)
+
+    start, began = loop.time(), time.monotonic()
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        await asyncio.sleep(HOUR_S + 5)
+    finally:
+        stopping.set()
+        thread.join()
+    assert woken == pytest.approx([10.0 * number for number in range(1, 361)])
+    assert time.monotonic() - began < MUCH_LESS_S
+    assert stopping.wait()
+
+
 async def test_a_thread_that_blocks_for_ever_gives_way_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """After its patience the loop jumps, so that a test of such a thread can end."""
     monkeypatch.setattr(clock, "BUSY_S", 0.2)

@@ -74,6 +74,7 @@ class HostContext(Context):
         on_crash: Called on the loop when a task or thread of the backend's ends with an exception that is
             not our cancelling it: with what it was ('task "browse"'), and the exception.
         late: Calls after `aclose`; they had no effect.
+        make_stopping: Makes the event that tells a thread to end.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class HostContext(Context):
         self.log = _SourceLog(_backend_log, {"source": source})
         self.on_crash: Callable[[str, BaseException], None] = self._log_crash
         self.late = 0
+        self.make_stopping: Callable[[], threading.Event] = threading.Event
         self._intake = intake
         self._loop_thread = threading.get_ident()
         self._tasks: set[ContainedTask] = set()
@@ -173,6 +175,7 @@ class HostContext(Context):
             source=self.source,
             log=self.log,
             mailbox=self._mailbox,
+            stopping=self.make_stopping(),
             on_end=functools.partial(self._thread_ended, shown),
         )
         self._threads.add(thread)

@@ -92,6 +92,7 @@ class HostThread(ThreadContext):
         source: The backend instance's.
         log: Its logger.
         mailbox: Where reports go.
+        stopping: What tells it to end.
         on_end: Called on the loop when it has ended, with what it raised.
     """
 
@@ -104,13 +105,14 @@ class HostThread(ThreadContext):
         source: str,
         log: logging.LoggerAdapter[logging.Logger],
         mailbox: Mailbox,
+        stopping: threading.Event,
         on_end: Callable[[HostThread, BaseException | None], None],
     ) -> None:
         self.name = name
         self.key = key
         self.source = source
         self.log = log
-        self.stopping = threading.Event()
+        self.stopping = stopping
         self._function = function
         self._mailbox = mailbox
         self._on_end = on_end

@@ -47,7 +47,9 @@ class JumpingEventLoop(asyncio.SelectorEventLoop):
     2. File descriptors are registered: after `QUIET_S` of real time in which none became ready.
     3. Other threads live, all of them parked in a wait of `threading` or `queue`: after `PARKED_S`, because
        one of them may just have been woken. Workers of a thread pool that wait for work do not count.
-    4. A thread computes, or blocks in a system call, or a call of `run_in_executor` has not returned: not
+    4. A thread that waits for an event of `make_event` does not count until the event is set, or its
+       timeout is over: the loop's clock says when that is.
+    5. A thread computes, or blocks in a system call, or a call of `run_in_executor` has not returned: not
        until it is done, or parked; after `BUSY_S` all the same, so that a thread that blocks for ever cannot
        stop the test.
 
@@ -60,6 +62,7 @@ class JumpingEventLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._now = START_S
         self._in_executor = 0
+        self._waiting: dict[threading.Thread, threading.Event] = {}  # threads in an event of `make_event`
         self._earlier_threads = frozenset(threading.enumerate())
         selector = _JumpingSelector(self)
         super().__init__(selector)
@@ -78,6 +81,18 @@ class JumpingEventLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._left_executor)
         return future
 
+    def make_event(self) -> threading.Event:
+        """An event for a thread to wait on; the timeout of such a wait is in the loop's time."""
+        return _LoopTimeEvent(self)
+
+    def _wait_in_thread(self, over: threading.Event) -> None:
+        thread = threading.current_thread()
+        self._waiting[thread] = over
+        try:
+            over.wait()
+        finally:
+            del self._waiting[thread]
+
     def _left_executor(self, _: object) -> None:
         self._in_executor -= 1
 
@@ -92,9 +107,41 @@ class JumpingEventLoop(asyncio.SelectorEventLoop):
             if thread not in self._earlier_threads and thread is not threading.current_thread()
         ]
         frames = sys._current_frames() if threads else {}  # noqa: SLF001 - documented; there is no other way
-        states = {_state(thread, frames.get(thread.ident or 0)) for thread in threads}
+        waiting = dict(self._waiting)
+        states = {
+            (_ThreadState.BUSY if waiting[thread].is_set() else _ThreadState.IDLE)
+            if thread in waiting
+            else _state(thread, frames.get(thread.ident or 0))
+            for thread in threads
+        }
         busy = self._in_executor > 0 or _ThreadState.BUSY in states
         return busy, PARKED_S if _ThreadState.PARKED in states else QUIET_S if watching else 0.0
+
+
+class _LoopTimeEvent(threading.Event):
+    """An event for threads; a wait for it counts the loop's seconds, and the clock may jump meanwhile."""
+
+    def __init__(self, loop: JumpingEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._waits: set[threading.Event] = set()
+
+    def set(self) -> None:
+        super().set()
+        for over in tuple(self._waits):
+            over.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        over = threading.Event()
+        self._waits.add(over)
+        try:
+            if not self.is_set():
+                if timeout is not None:
+                    self._loop.call_soon_threadsafe(self._loop.call_later, timeout, over.set)
+                self._loop._wait_in_thread(over)  # noqa: SLF001 - two halves of one thing
+        finally:
+            self._waits.discard(over)
+        return self.is_set()
 
 
 class _ThreadState(enum.Enum):

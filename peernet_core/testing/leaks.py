@@ -7,9 +7,10 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["open_sockets", "running_threads", "unfinished_tasks"]
+__all__ = ["open_descriptors", "open_sockets", "running_threads", "unfinished_tasks"]
 
 _DESCRIPTORS = Path("/dev/fd")
 _RUNNER = "TestRunner."  # anyio's pytest plugin runs fixtures and tests in tasks of its own
@@ -17,13 +18,22 @@ _RUNNER = "TestRunner."  # anyio's pytest plugin runs fixtures and tests in task
 
 def open_sockets() -> frozenset[tuple[int, int]]:
     """The open sockets of this process: (descriptor, inode), so that a reused number is another socket."""
+    return _open(stat.S_ISSOCK)
+
+
+def open_descriptors() -> frozenset[tuple[int, int]]:
+    """The open sockets, files, pipes and whatever else of this process, as `open_sockets` gives them."""
+    return _open(lambda _: True)
+
+
+def _open(wanted: Callable[[int], bool]) -> frozenset[tuple[int, int]]:
     found = set()
     for entry in _DESCRIPTORS.iterdir():
         try:
             status = os.fstat(int(entry.name))
         except OSError:  # the listing's own descriptor
             continue
-        if stat.S_ISSOCK(status.st_mode):
+        if wanted(status.st_mode):
             found.add((int(entry.name), status.st_ino))
     return frozenset(found)
 
