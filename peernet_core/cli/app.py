@@ -27,10 +27,11 @@ _COMMANDS: Final = {
     "explain": "Say why a peer is, or is not, linked.",
     "status": "Show the running node: its addresses and its backends' health.",
     "backends": "List the discovery backends that are installed.",
+    "new-backend": "Make a distribution for a discovery backend of your own.",
     "check": "Check a configuration, and show every mistake.",
     "demo": "Let two nodes on this machine find and greet each other.",
 }
-_MODULES: Final = {"id": "identity"}
+_MODULES: Final = {"id": "identity", "new-backend": "new_backend"}
 
 
 # \b: the lines that follow stay as they are.

@@ -259,6 +259,7 @@ class LabNode:
     Attributes:
         config: The file; where it does not exist, commands run without a configuration.
         environment: Variables for its processes, beside ours.
+        program: The `peernet` command that it runs; ours, at first.
     """
 
     def __init__(self, host: Host, folder: Path) -> None:
@@ -267,6 +268,7 @@ class LabNode:
         self.config = folder / "peernet.toml"
         self.trusted_peers = self.data_dir / "trusted_peers"
         self.environment = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "none")}
+        self.program = Path(sysconfig.get_path("scripts")) / "peernet"
         self._stderr = folder / "stderr"
         self._processes: list[NodeProcess] = []
         identity = Identity.generate()
@@ -338,9 +340,8 @@ class LabNode:
         return process
 
     def _peernet(self, *arguments: str) -> list[str]:
-        program = Path(sysconfig.get_path("scripts")) / "peernet"
         config = ["--config", str(self.config)] if self.config.exists() else []
-        return [str(program), *config, "--data-dir", str(self.data_dir), *arguments]
+        return [str(self.program), *config, "--data-dir", str(self.data_dir), *arguments]
 
 
 class Laboratory:

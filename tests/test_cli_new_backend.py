@@ -1,0 +1,189 @@
+"""`peernet new-backend`: what it makes is whole and keeps every law; what it refuses it refuses at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from peernet_core.cli.app import invoke
+from peernet_core.cli.new_backend import render
+
+PAGE = Path(__file__).parents[1] / "docs/writing-a-backend.md"
+NAMES = ["folder", "a", "my-very-long-bluetooth-x"]  # the last as long as may be
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command makes its folder."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_it_makes_a_whole_distribution_and_says_what_to_do_next(
+    in_an_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files on stdout, a line each; the next steps on stderr; nothing else is left."""
+    assert invoke(["new-backend", "folder"]) == 0
+    out, err = capsys.readouterr()
+    made = in_an_empty_folder / "peernet-folder"
+    assert set(out.split()) == {f"peernet-folder/{path}" for path in contents(made)}
+    assert set(contents(made)) == {
+        ".github/workflows/test.yml",
+        ".gitignore",
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "src/peernet_folder/__init__.py",
+        "src/peernet_folder/py.typed",
+        "tests/test_conformance.py",
+    }
+    assert [path.name for path in in_an_empty_folder.iterdir()] == ["peernet-folder"]
+    assert "cd peernet-folder" in err
+    assert "pytest" in err
+
+
+def test_the_project_names_its_backend_and_fits_this_core(in_an_empty_folder: Path) -> None:
+    """The entry point, and bounds that the running core is within and the next minor one is not."""
+    assert invoke(["new-backend", "my-mesh"]) == 0
+    project = tomllib.loads((in_an_empty_folder / "peernet-my-mesh/pyproject.toml").read_text())["project"]
+    assert project["name"] == "peernet-my-mesh"
+    assert project["entry-points"] == {"peernet.discovery": {"my-mesh": "peernet_my_mesh:MyMeshDiscovery"}}
+    (core,) = [each for each in map(Requirement, project["dependencies"]) if each.name == "peernet-core"]
+    assert core.specifier.contains(version("peernet-core"))
+    assert not core.specifier.contains("0.2.0")
+
+
+def test_no_placeholder_is_left() -> None:
+    """In any file, but for the one that GitHub fills in."""
+    for path, text in render("folder", year=2030).items():
+        assert "$" not in text.replace("${{ matrix.python }}", "").replace("$ p", "").replace(
+            "$ m", ""
+        ).replace("$ r", ""), path
+    assert "(c) 2030" in render("folder", year=2030)["LICENSE"]
+
+
+def test_the_page_shows_what_the_command_makes() -> None:
+    """The backend of docs/writing-a-backend.md, and its tests, are those of `peernet new-backend folder`."""
+    texts = render("folder", year=2030)
+    blocks = re.findall(r"^```\w+\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    for path in ("src/peernet_folder/__init__.py", "tests/test_conformance.py"):
+        assert texts[path] in blocks, f"{path} is not on the page as it is made"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_made_passes_the_linter(name: str, in_an_empty_folder: Path) -> None:
+    """As its own configuration has it, TC rules included; and nothing is to be formatted."""
+    assert invoke(["new-backend", name]) == 0
+    for tool in ("ruff check", "ruff format --check"):
+        passes(tool, in_an_empty_folder / f"peernet-{name}")
+
+
+def test_what_is_made_passes_the_strict_type_checker(in_an_empty_folder: Path) -> None:
+    """The backend and its tests."""
+    assert invoke(["new-backend", "folder"]) == 0
+    passes("mypy", in_an_empty_folder / "peernet-folder")
+
+
+def passes(tool: str, made: Path) -> None:
+    root, cache = str(Path(__file__).parents[1]), str(made.parent / "cache")
+    done = subprocess.run(
+        [sys.executable, "-m", *tool.split()],
+        cwd=made,
+        env={**os.environ, "MYPYPATH": root, "MYPY_CACHE_DIR": cache, "RUFF_CACHE_DIR": cache},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{tool}\n{done.stdout}{done.stderr}"
+
+
+def test_what_is_made_passes_its_own_tests(in_an_empty_folder: Path) -> None:
+    """Every law of the conformance kit, with the options that its pyproject.toml gives pytest."""
+    assert invoke(["new-backend", "folder"]) == 0
+    made = in_an_empty_folder / "peernet-folder"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=made,
+        env={**environment, "PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b27 passed, 1 skipped\b", done.stdout), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("peernet-x", 'the distribution\'s name begins with peernet- anyway; write "x"'),
+        ("Folder", '"Folder" is no name for a backend: at most 24 characters'),
+        ("my_folder", '"my_folder" is no name'),
+        ("-x", "No such option"),
+        ("x-", '"x-" is no name'),
+        ("../x", '"../x" is no name'),
+        ("", '"" is no name'),
+        ("x" * 25, "at most 24 characters"),
+        ("core", '"core" has a meaning of its own'),
+        ("known", '"known" has a meaning of its own'),
+        ("manual", '"manual" is taken by peernet-manual'),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_before_anything_is_written(
+    name: str, message: str, in_an_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, one message that says what is wrong with it."""
+    assert invoke(["new-backend", name]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(in_an_empty_folder.iterdir())
+
+
+def test_nothing_that_exists_is_overwritten(
+    in_an_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second run, a folder with something in it, a file, a link: refused, and as it was."""
+    assert invoke(["new-backend", "folder"]) == 0
+    before = contents(in_an_empty_folder)
+    assert invoke(["new-backend", "folder"]) == 2
+    assert "peernet-folder is not empty; choose another with --path" in capsys.readouterr().err
+    (in_an_empty_folder / "file").write_text("mine")
+    (in_an_empty_folder / "link").symlink_to("nowhere")
+    for path in ("file", "link"):
+        assert invoke(["new-backend", "folder", "--path", path]) == 2
+        assert f"{path} is no folder" in capsys.readouterr().err
+    assert contents(in_an_empty_folder) == before | {"file": "mine"}
+
+
+def test_an_empty_folder_is_used(in_an_empty_folder: Path) -> None:
+    """The one where one stands, too; folders above are made."""
+    assert invoke(["new-backend", "folder", "--path", "."]) == 0
+    assert (in_an_empty_folder / "pyproject.toml").is_file()
+    assert invoke(["new-backend", "folder", "--path", "deep/down/here"]) == 0
+    assert (in_an_empty_folder / "deep/down/here/pyproject.toml").is_file()
+
+
+def test_a_disk_that_refuses_leaves_nothing(
+    in_an_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 1, the path and the reason."""
+    (in_an_empty_folder / "file").write_text("mine")
+    assert invoke(["new-backend", "folder", "--path", "file/below"]) == 1
+    assert "Nothing was made" in capsys.readouterr().err
+    assert contents(in_an_empty_folder) == {"file": "mine"}
