@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_backends_are_exactly_the_installed_ones(capsys: pytest.CaptureFixture[s
     assert all(each["usable"] and each["problem"] is None for each in shown)
     assert invoke(["backends"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["name", "distribution", "version", "fits", "this", "core"]
+    assert re.split("  +", lines[0]) == ["name", "distribution", "version", "fits this core", "selected by"]
     assert len(lines) == 1 + len(shown)
 
 
@@ -116,8 +117,68 @@ def test_one_that_does_not_fit_says_why(
             "version": "0.1",
             "usable": False,
             "problem": "needs peernet-core<0.1 but 0.1.0 is running",
+            "conflicts": [],
+            "selected_by": [],
         }
     ]
+
+
+def test_the_list_says_what_the_configuration_selects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the sources that name it, and that are enabled; mistakes in the file do not keep the list back."""
+    (tmp_path / "peernet.toml").write_text(
+        '[discovery.manual]\n[discovery.two]\nbackend = "manual"\n[discovery.off]\nbackend = "mdns"\n'
+        "enabled = false\n[discovery.gone]\n"
+    )
+    assert invoke(["backends"]) == 0
+    said = capsys.readouterr()
+    (line,) = [line for line in said.out.splitlines() if line.startswith("manual ")]
+    assert line.endswith("[discovery.manual], [discovery.two]")
+    assert "[discovery.off]" not in said.out
+    assert not said.err
+    (tmp_path / "peernet.toml").write_text("[node]\nwrong = 1\n[discovery.manual]\n")
+    assert invoke(["backends", "--json"]) == 0
+    said = capsys.readouterr()
+    selected = {each["name"]: each["selected_by"] for each in json.loads(said.out)}
+    assert selected["manual"] == ["manual"]
+    assert "has mistakes" in said.err
+
+
+def test_two_of_one_name_are_told_with_the_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of the list stands; what to write stands below."""
+    both = tuple(InstalledBackend("lan", name, "1.0", "lan") for name in ("acme-lan", "peernet-lan"))
+    monkeypatch.setattr(BackendIndex, "scan", lambda: BackendIndex(both))
+    assert invoke(["backends"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3
+    assert said.err.splitlines()[0] == (
+        'lan (acme-lan 1.0): also provided by peernet-lan 1.0; to select it write backend = "acme-lan:lan"'
+    )
+
+
+def test_one_backend_is_shown_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """What they are called, what they are, and what they mean, for people and for programs."""
+    assert invoke(["backends", "manual"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("manual (peernet-manual ")
+    assert re.search(r"^  contract +kept$", out, re.MULTILINE)
+    assert re.search(r"^  hooks +start, stop$", out, re.MULTILINE)
+    assert re.search(r"^peers +a list of tables +\[\] +Who is where", out, re.MULTILINE)
+    assert invoke(["backends", "peernet-manual:manual", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["problems"] == []
+    assert [option["name"] for option in shown["options"]] == ["peers"]
+
+
+def test_one_that_is_not_there_is_told_as_in_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, and what was meant."""
+    assert invoke(["backends", "manul"]) == 2
+    assert capsys.readouterr().err == (
+        'no backend "manul" is installed. Installed: manual, mdns. Did you mean "manual"?\n'
+    )
 
 
 def test_without_any_backend_it_says_what_to_install(

@@ -26,7 +26,7 @@ _COMMANDS: Final = {
     "peers": "List whom the running node knows, and how it stands with them.",
     "explain": "Say why a peer is, or is not, linked.",
     "status": "Show the running node: its addresses and its backends' health.",
-    "backends": "List the discovery backends that are installed.",
+    "backends": "List the discovery backends that are installed, or show one.",
     "new-backend": "Make a distribution for a discovery backend of your own.",
     "check": "Check a configuration, and show every mistake.",
     "demo": "Let two nodes on this machine find and greet each other.",

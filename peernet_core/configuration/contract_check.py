@@ -19,7 +19,7 @@ from peernet_core.configuration.option_types import check_options
 from peernet_core.configuration.wording import hint_for, join_words, quote
 from peernet_core.contract import PROJECT, DiscoverySpec
 
-__all__ = ["HOOKS", "check_class"]
+__all__ = ["HOOKS", "check_class", "has_hook"]
 
 _FORBIDDEN: Final = ("wrapper", "hookwrapper", "specname", "tryfirst", "trylast")
 
@@ -63,6 +63,12 @@ def check_class(cls: object, *, reserved: Collection[str] = ()) -> tuple[str, ..
     return (*_check_shape(cls), *hooks, *others, *check_options(cls, reserved=reserved))
 
 
+def has_hook(cls: type, name: str) -> bool:
+    """Whether a class that keeps the contract has this hook."""
+    hook = inspect.getattr_static(cls, name, None)
+    return hook is not None and hook is not inspect.getattr_static(DiscoverySpec, name)
+
+
 def _check_shape(cls: type) -> Iterator[str]:
     if "__attrs_attrs__" not in vars(cls):
         annotations = inspect.get_annotations(cls)
@@ -87,7 +93,7 @@ def _check_hook(cls: type, name: str) -> Iterator[str]:
         yield f"the field {quote(name)} has the name of a hook"
         return
     hook = inspect.getattr_static(cls, name, None)
-    if hook is None or hook is inspect.getattr_static(DiscoverySpec, name):
+    if not has_hook(cls, name):
         if name == "start":
             yield "it has no start, the one hook that must be there"
         return

@@ -5,6 +5,7 @@ The index reads metadata only. What a configuration does not name is never impor
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -28,12 +29,13 @@ from peernet_core.configuration.config import (
     read_config,
     where_of,
 )
+from peernet_core.configuration.option_types import OptionField, describe_options
 from peernet_core.configuration.options import sole_cause, structure_options
 from peernet_core.configuration.wording import closest, join_words, one_line, quote
 from peernet_core.contract import ENTRY_POINT_GROUP
 from peernet_core.errors import ConfigurationError
 
-__all__ = ["Backend", "BackendIndex", "InstalledBackend", "check_class", "load_configuration"]
+__all__ = ["Backend", "BackendIndex", "Inspection", "InstalledBackend", "check_class", "load_configuration"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -108,6 +110,23 @@ def check_class(cls: object) -> tuple[str, ...]:
 
 
 @attrs.frozen
+class Inspection:
+    """What a backend is, found out by importing it.
+
+    Attributes:
+        installed: Who provides it.
+        problems: Why it cannot be used, a line each; empty: it keeps the contract.
+        hooks: Those that it has.
+        options: Its options; none where it cannot be used.
+    """
+
+    installed: InstalledBackend
+    problems: tuple[str, ...]
+    hooks: tuple[str, ...] = ()
+    options: tuple[OptionField, ...] = ()
+
+
+@attrs.frozen
 class BackendIndex:
     """Every installed backend, by its metadata.
 
@@ -140,6 +159,39 @@ class BackendIndex:
             tuple(sorted(dict.fromkeys(each for those in found.values() for each in those), key=_order))
         )
 
+    def conflicts(self, installed: InstalledBackend) -> tuple[InstalledBackend, ...]:
+        """The others that provide a backend of the same name; a configuration must say which it means."""
+        return tuple(
+            each for each in self.installed if each != installed and _same_name(each, installed.name)
+        )
+
+    def selected(self, config: Config) -> dict[InstalledBackend, tuple[str, ...]]:
+        """Which backends the enabled sources of a configuration name, each with those sources."""
+        found: dict[InstalledBackend, tuple[str, ...]] = {}
+        for source in config.sources:
+            if source.enabled:
+                with contextlib.suppress(ConfigurationError):  # `load` says what is wrong with that one
+                    installed = self.find(source.backend)
+                    found[installed] = (*found.get(installed, ()), source.source)
+        return found
+
+    def inspect(self, reference: str) -> Inspection:
+        """Import one backend, and say what it is.
+
+        Args:
+            reference: Its name, with its distribution's before it where two have one of that name.
+
+        Raises:
+            ConfigurationError: there is no such backend, or there are several.
+        """
+        installed = self.find(reference)
+        try:
+            cls = _class_of(installed, f"backend {quote(installed.name)}")
+        except ConfigurationError as error:
+            return Inspection(installed, error.problems)
+        hooks = tuple(name for name in contract_check.HOOKS if contract_check.has_hook(cls, name))
+        return Inspection(installed, (), hooks, describe_options(cls))
+
     def load(self, config: Config) -> tuple[tuple[Backend, ...], tuple[str, ...]]:
         """Import the backends that a configuration names, and check their options.
 
@@ -165,15 +217,8 @@ class BackendIndex:
         return tuple(backends), errors
 
     def _load_source(self, source: SourceConfig, where: str, base: Path) -> Backend:
-        installed = self._find(source.backend, where)
-        if installed.requirement_problem is not None:
-            problem = f"{installed.release} {installed.requirement_problem}; it was not imported"
-            raise ConfigurationError([f"{where}: {problem}"])
-        cls = _import(installed, where)
-        problems = check_class(cls)
-        if problems or not isinstance(cls, type):
-            broken = f"{where}: {installed.provider} breaks the contract"
-            raise ConfigurationError([f"{broken}: {problem}" for problem in problems])
+        installed = self.find(source.backend, where)
+        cls = _class_of(installed, where)
         make = partial(
             structure_options,
             cls,
@@ -196,15 +241,25 @@ class BackendIndex:
             stop_timeout_s=source.stop_timeout_s,
         )
 
-    def _find(self, reference: str, where: str) -> InstalledBackend:
+    def find(self, reference: str, where: str = "") -> InstalledBackend:
+        """The one backend that a name means.
+
+        Args:
+            reference: As in a configuration: ``mdns``, or ``peernet-mdns:mdns``.
+            where: What the message starts with, as ``peernet.toml [discovery.lan]``.
+
+        Raises:
+            ConfigurationError: there is none, or there are several.
+        """
+        where = where and f"{where}: "
         distribution, _, name = reference.rpartition(":")
-        named = [each for each in self.installed if canonicalize_name(each.name) == canonicalize_name(name)]
+        named = [each for each in self.installed if _same_name(each, name)]
         if distribution:
             named = [each for each in named if _is_from(each, distribution)]
         if len(named) == 1:
             return named[0]
         if not named:
-            raise ConfigurationError([f"{where}: {self._why_missing(reference)}"])
+            raise ConfigurationError([f"{where}{self._why_missing(reference)}"])
         first = named[0]
         if all(_is_from(each, first.distribution) for each in named):
             targets = join_words((f"{each.module}:{each.attribute}" for each in named), "and")
@@ -213,7 +268,7 @@ class BackendIndex:
             releases = join_words(dict.fromkeys(each.release for each in named), "and")
             qualified = quote(f"{first.distribution}:{first.name}")
             problem = f"{quote(name)} is provided by {releases}; write backend = {qualified}"
-        raise ConfigurationError([f"{where}: {problem}"])
+        raise ConfigurationError([f"{where}{problem}"])
 
     def _why_missing(self, reference: str) -> str:
         distribution, _, name = reference.rpartition(":")
@@ -304,6 +359,23 @@ def _order(installed: InstalledBackend) -> tuple[str, bool, str]:
 
 def _is_from(installed: InstalledBackend, distribution: str) -> bool:
     return canonicalize_name(installed.distribution) == canonicalize_name(distribution)
+
+
+def _same_name(installed: InstalledBackend, name: str) -> bool:
+    return canonicalize_name(installed.name) == canonicalize_name(name)
+
+
+def _class_of(installed: InstalledBackend, where: str) -> type:
+    """Import a backend's class, if it fits this core, and check that it keeps the contract."""
+    if installed.requirement_problem is not None:
+        problem = f"{installed.release} {installed.requirement_problem}; it was not imported"
+        raise ConfigurationError([f"{where}: {problem}"])
+    cls = _import(installed, where)
+    problems = check_class(cls)
+    if problems or not isinstance(cls, type):
+        broken = f"{where}: {installed.provider} breaks the contract"
+        raise ConfigurationError([f"{broken}: {problem}" for problem in problems])
+    return cls
 
 
 def _import(installed: InstalledBackend, where: str) -> object:
