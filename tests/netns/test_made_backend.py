@@ -86,6 +86,7 @@ def test_a_made_backend_builds_with_hatchling_links_two_hosts_and_leaves_nothing
         a.wait("backend_started", source="shared", backend="shared")
         a.wait("peer_connected", key=str(beta.key))
         b.wait("peer_connected", key=str(alpha.key))
+        a.wait("peer_discovered", key=str(beta.key), source="shared")  # it linked before it looked
         assert b.terminate() == 0
         a.wait("peer_lost", key=str(beta.key), source="shared")
 
