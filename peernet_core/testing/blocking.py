@@ -1,17 +1,24 @@
-"""Calls that block the event loop, noticed by what the interpreter says of them (PEP 578), not by a clock."""
+"""Calls that block, noticed by what the interpreter says of them (PEP 578), not by a clock.
+
+For what it does not tell of, waits for a thread, an event, a queue or a socket, the functions are wrapped.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
-from typing import Final, SupportsIndex
+from typing import Any, Final, SupportsIndex
 
-__all__ = ["blocking_calls"]
+import attrs
+
+__all__ = ["Moment", "before_access", "blocking_calls"]
 
 _CALLS: Final = frozenset(
     {
@@ -24,6 +31,8 @@ _CALLS: Final = frozenset(
         "os.scandir",
         "os.system",
         "shutil.copyfile",
+        "peernet.recv",
+        "peernet.wait",
         "socket.connect",
         "socket.getaddrinfo",
         "socket.gethostbyaddr",
@@ -40,7 +49,50 @@ _NO_DISK: Final = ("/proc/", "/sys/", "/dev/")
 _MOST: Final = 20
 _STANDARD_LIBRARY: Final = contextlib.__file__.removesuffix("contextlib.py")
 
+# Whose calls are nobody's business: those of the runner of the tests, and core's own, which are short.
+_CORES_OWN: Final = f"{Path(__file__).parents[1] / 'backends'}/"
+_RUNNERS_OWN: Final = ("/_pytest/", "/anyio/pytest_plugin.py", str(Path(__file__).with_name("conformance")))
+
 _watched: dict[int, list[str]] = {}
+_moments: list[Moment] = []
+
+
+@attrs.define(eq=False)
+class Moment:
+    """When something is to be done.
+
+    Attributes:
+        where: The access before which it was done, with its line; None: it has not come so far.
+    """
+
+    _accesses: int
+    _act: Callable[[], object]
+    where: str | None = None
+
+    def _pass(self, event: str, where: str) -> None:
+        if self.where is not None:
+            return
+        self._accesses -= 1
+        if self._accesses == 0:
+            self.where = f"{event} in {where}"
+            self._act()
+
+
+@contextlib.contextmanager
+def before_access(number: int, act: Callable[[], object]) -> Iterator[Moment]:
+    """Do something right before the `number`-th call that would block, in whichever thread it is made.
+
+    Args:
+        number: From 1; of the calls meanwhile, but those of pytest and of core.
+        act: What to do; in that thread. If it raises, so does the call.
+    """
+    _install()
+    moment = Moment(number, act)
+    _moments.append(moment)
+    try:
+        yield moment
+    finally:
+        _moments.remove(moment)
 
 
 @contextlib.contextmanager
@@ -49,19 +101,60 @@ def blocking_calls() -> Iterator[list[str]]:
     _install()
     thread = threading.get_ident()
     found = _watched[thread] = []
-    sleep = time.sleep
-    if sys.version_info < (3, 13):  # which says it itself
+    with _told_waits():
+        try:
+            yield found
+        finally:
+            del _watched[thread]
 
-        def audited_sleep(seconds: SupportsIndex | float, /) -> None:
-            sys.audit("time.sleep", seconds)
-            sleep(seconds)
 
-        time.sleep = audited_sleep
+@contextlib.contextmanager
+def _told_waits() -> Iterator[None]:
+    """Let the interpreter tell of waits as well."""
+    with contextlib.ExitStack() as stack:
+        if sys.version_info < (3, 13):  # which says it itself
+            stack.enter_context(_wrapped(time, "sleep", _tell_sleep))
+        stack.enter_context(_wrapped(threading.Condition, "wait", _tell_wait))
+        stack.enter_context(_wrapped(threading.Thread, "join", _tell_join))
+        for name in ("accept", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg"):
+            stack.enter_context(_wrapped(socket.socket, name, _tell_receive))
+        yield
+
+
+@contextlib.contextmanager
+def _wrapped(owner: Any, name: str, tell: Callable[..., None]) -> Iterator[None]:  # noqa: ANN401 - a module or a class
+    inherited, function = name not in vars(owner), getattr(owner, name)
+
+    @functools.wraps(function)
+    def telling(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the function takes
+        tell(*arguments, **options)
+        return function(*arguments, **options)
+
+    setattr(owner, name, telling)
     try:
-        yield found
+        yield
     finally:
-        time.sleep = sleep
-        del _watched[thread]
+        if inherited:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, function)
+
+
+def _tell_sleep(seconds: SupportsIndex | float) -> None:
+    sys.audit("time.sleep", seconds)
+
+
+def _tell_wait(_: threading.Condition, timeout: float | None = None) -> None:
+    sys.audit("peernet.wait", timeout)
+
+
+def _tell_join(thread: threading.Thread, timeout: float | None = None) -> None:
+    if thread.is_alive():
+        sys.audit("peernet.wait", timeout)
+
+
+def _tell_receive(receiver: socket.socket, *_: object, **__: object) -> None:
+    sys.audit("peernet.recv", receiver)
 
 
 def _install() -> None:
@@ -72,14 +165,16 @@ def _install() -> None:
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
-    if not _watched or event not in _CALLS:
-        return
     found = _watched.get(threading.get_ident())
-    if found is None or len(found) >= _MOST or _is_harmless(event, arguments):
+    if (found is None and not _moments) or event not in _CALLS or _is_harmless(event, arguments):
         return
     where = _caller(sys._getframe(1))  # noqa: SLF001 - documented, and there is no other way
-    if where is not None:
-        found.append(f"{event} in {where}")
+    if where is None:
+        return
+    if found is not None and len(found) < _MOST:
+        found.append(f"{event.removeprefix('peernet.')} in {where}")
+    for moment in _moments:
+        moment._pass(event, where)  # noqa: SLF001 - two halves of one thing
 
 
 def _is_harmless(event: str, arguments: tuple[object, ...]) -> bool:
@@ -91,7 +186,9 @@ def _is_harmless(event: str, arguments: tuple[object, ...]) -> bool:
             return isinstance(first, socket.socket) and first.gettimeout() == 0
         case "socket.getaddrinfo":
             return first is None
-        case "time.sleep":
+        case "peernet.recv":
+            return isinstance(first, socket.socket) and first.gettimeout() == 0
+        case "time.sleep" | "peernet.wait":
             return first == 0
     return False
 
@@ -103,10 +200,11 @@ def _caller(frame: FrameType | None) -> str | None:
         path = frame.f_code.co_filename
         if any(each in path for each in _PYTHONS_OWN):
             return None
-        if path == __file__:
-            frame = frame.f_back
-            continue
-        if place is None and not _is_standard_library(path):
+        if path == threading.__file__ and frame.f_code.co_name == "start":
+            return None  # until the new thread runs
+        if place is None and path != __file__ and not _is_standard_library(path):
+            if path.startswith(_CORES_OWN) or any(each in path for each in _RUNNERS_OWN):
+                return None
             place = f"{path}:{frame.f_lineno}"
         frame = frame.f_back
     return place or "the standard library"

@@ -22,6 +22,8 @@ from concurrent.futures import thread as executor_threads
 from types import FrameType
 from typing import Final, TypeVar, TypeVarTuple
 
+from peernet_core.testing import blocking
+
 __all__ = ["JumpingEventLoop"]
 
 START_S: Final = 1000.0  # not zero, so that `now - lease` is still a time
@@ -30,7 +32,7 @@ QUIET_S: Final = 0.002  # on loopback what was sent has arrived before the sende
 PARKED_S: Final = 0.05  # a thread that was just woken needs the processor once
 BUSY_S: Final = 5.0
 
-_PARKING: Final = frozenset({threading.__file__, queue.__file__})
+_PARKING: Final = frozenset({threading.__file__, queue.__file__, blocking.__file__})
 _THREAD_BODY: Final = frozenset({"run", "_bootstrap_inner", "_bootstrap"})  # of threading, but no wait
 
 _R = TypeVar("_R")

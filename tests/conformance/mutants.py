@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
-from typing import ClassVar
+from types import ModuleType
+from typing import Any, ClassVar
 
 import attrs
 
-from peernet_core import Address, Announcement, Context, DiscoverySpec, PeerKey, hookimpl
+from peernet_core import Address, Announcement, Context, DiscoverySpec, PeerKey, ThreadContext, hookimpl
+from peernet_core.cli.new_backend import render
 from peernet_core.errors import MalformedRecordError
 from peernet_core.records import decode_record
 from peernet_core.testing import DiscoveryConformance, Place, RadioDiscovery
@@ -328,6 +331,48 @@ class GivesUpQuietly(RadioDiscovery):
 class TestGivesUpQuietly(OverRadio):
     backend = GivesUpQuietly
     breaks = "test_a_medium_that_vanishes_may_come_back"
+
+
+def _folder_module() -> ModuleType:
+    module = ModuleType("peernet_folder_to_break")
+    sys.modules[module.__name__] = module  # its options' types are looked up there
+    exec(render("folder", year=2030)["src/peernet_folder/__init__.py"], module.__dict__)
+    return module
+
+
+_folder: Any = _folder_module()
+
+
+@attrs.define(eq=False)
+class ReadsOrGivesUp(_folder.FolderDiscovery):  # type: ignore[misc]  # known at run time only
+    def _watch(self, context: ThreadContext) -> None:
+        while True:
+            for path in self.path.glob("*[!w]"):  # not the .new ones, which come and go
+                try:
+                    record = path.read_bytes()
+                except OSError:
+                    return
+                context.record_received(record, ttl_s=60, renew=False)
+            if context.stopping.wait(self.poll_s):
+                return
+
+
+class TestReadsOrGivesUp(OverRadio):
+    backend = ReadsOrGivesUp
+    breaks = "test_a_medium_may_vanish_in_the_middle_of_a_read"
+    wrong_options: ClassVar[dict[str, list[object]]] = {"poll_s": [0]}
+
+    def options(self, place: Place) -> dict[str, object]:
+        return {"path": str(place.folder)}
+
+    def pollute(self, place: Place, data: bytes) -> None:
+        (place.folder / "litter").write_bytes(data)
+
+    def vanish(self, place: Place) -> None:
+        place.folder.rename(place.folder.with_name("away"))
+
+    def come_back(self, place: Place) -> None:
+        place.folder.with_name("away").rename(place.folder)
 
 
 @attrs.define(eq=False)

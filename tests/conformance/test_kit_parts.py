@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import queue
+import signal
 import socket
 import subprocess
 import threading
@@ -14,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from peernet_core.testing import BroadcastMedium
-from peernet_core.testing.blocking import blocking_calls
+from peernet_core.testing.blocking import before_access, blocking_calls
 from peernet_core.testing.cancelling import CancelledAt
+from peernet_core.testing.standstill import LoopStoodStillError, Watchman
 
 
 async def test_what_one_says_all_hear_in_order_itself_included() -> None:
@@ -133,10 +136,81 @@ def test_what_does_not_block_is_not_told(tmp_path: Path) -> None:
                 client.connect(("127.0.0.1", 1))
         thread = threading.Thread(target=(tmp_path / "file").write_text, args=("x",))
         thread.start()
-        thread.join()
+        while thread.is_alive():
+            pass
         with open("/proc/self/stat", "rb"):  # noqa: PTH123 - as others write it
             os.getpid()
         with pytest.raises(ModuleNotFoundError):
             importlib.import_module("no_such_module_anywhere")
     time.sleep(0)
     assert calls == []
+
+
+def test_waits_for_a_thread_an_event_a_queue_or_a_socket_are_told() -> None:
+    """Each with its line; not those that do not wait, and not those in other threads."""
+    thread = threading.Thread(target=time.sleep, args=(0.01,))
+    unread, other = socket.socketpair()
+    with unread, other, blocking_calls() as calls:
+        thread.start()
+        thread.join()
+        thread.join()
+        threading.Event().wait(1e-6)
+        with pytest.raises(queue.Empty):
+            queue.Queue[int]().get(timeout=1e-3)
+        unread.settimeout(1e-6)
+        with pytest.raises(TimeoutError):
+            unread.recv(1)
+        unread.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            unread.recv(1)
+    assert [call.partition(" ")[0] for call in calls] == ["wait", "wait", "wait", "recv"]
+    assert all(Path(__file__).name in call for call in calls), calls
+    assert "recv" not in vars(socket.socket)
+    assert threading.Condition.wait.__code__.co_filename == threading.__file__
+
+
+def test_something_is_done_right_before_an_access_in_any_thread(tmp_path: Path) -> None:
+    """Before the one that was asked for, and once."""
+    seen: list[bool] = []
+
+    def work() -> None:
+        for name in "abc":
+            (tmp_path / name).write_text("x")
+
+    with before_access(2, lambda: seen.extend((tmp_path / name).exists() for name in "abc")) as moment:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert seen == [True, False, False]
+    assert moment.where is not None
+    assert moment.where.startswith(f"open in {__file__}:")
+
+
+def test_a_loop_that_stands_still_is_broken_off_where_it_does() -> None:
+    """What blocks raises; the handler of the signal is as it was."""
+
+    async def stand_still(watchman: Watchman) -> None:
+        watchman.watch(asyncio.get_running_loop())
+        threading.Event().wait()
+
+    before = signal.getsignal(signal.SIGUSR2)
+    with (
+        Watchman(0.05) as watchman,
+        pytest.raises(LoopStoodStillError, match=r"stood still for 0\.05 s here") as caught,
+    ):
+        asyncio.run(stand_still(watchman))
+    assert any(entry.name == "stand_still" for entry in caught.traceback)
+    assert signal.getsignal(signal.SIGUSR2) is before
+
+
+def test_a_loop_that_turns_is_left_alone() -> None:
+    """Also one that waits for longer than it may stand still, and one that nobody watches."""
+
+    async def wait(watchman: Watchman) -> None:
+        watchman.watch(asyncio.get_running_loop())
+        await asyncio.sleep(0.05)
+
+    with Watchman(0.01) as watchman:
+        asyncio.run(wait(watchman))
+    with Watchman(1e-3):
+        threading.Event().wait(0.02)

@@ -17,6 +17,7 @@ GROUP = ("224.0.0.251", 5353)
 class TestMdns(DiscoveryConformance):
     backend = MdnsDiscovery
     resolves = True
+    needs_network = True
     real_time = True
     patience_s = 10.0
     wrong_options: ClassVar[dict[str, list[object]]] = {"interfaces": ["eth0"]}
