@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -44,6 +43,7 @@ from peernet_core.addresses import parse_ip
 from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.errors import DataDirectoryInUseError
 from peernet_core.records import Record, decode_record
+from peernet_core.testing import FailingDiscovery
 
 GUARD_S = 60.0
 LOOPBACK = parse_ip("127.0.0.1")
@@ -418,31 +418,21 @@ async def test_an_edited_trust_file_is_followed(tmp_path: Path) -> None:
         await until(events, lambda event: isinstance(event, PeerDisconnected))
 
 
-@attrs.define(eq=False)
-class Failing(DiscoverySpec):
-    """A backend that cannot start."""
-
-    @hookimpl
-    async def start(self, context: Context) -> None:
-        context.spawn(asyncio.sleep(1e6))
-        raise OSError("no such medium")
-
-
 async def test_a_required_backend_that_fails_ends_the_start_with_every_reason() -> None:
     """Nothing is left running: the guards of the test suite see to that."""
     node = Node(
         CONFIG,
         backends=[
-            Backend("one", "acme 1.0", "failing", Failing),
-            Backend("two", "", "failing", Failing),
+            Backend("one", "acme 1.0", "failing", FailingDiscovery),
+            Backend("two", "", "failing", FailingDiscovery),
             Backend("told", "", "told", Told),
         ],
     )
     with pytest.raises(ExceptionGroup) as caught:
         await node.__aenter__()
     assert sorted(str(error) for error in caught.value.exceptions) == [
-        "[discovery.one], acme 1.0: start raised OSError: no such medium",
-        "[discovery.two]: start raised OSError: no such medium",
+        "[discovery.one], acme 1.0: start raised OSError: the medium is gone",
+        "[discovery.two]: start raised OSError: the medium is gone",
     ]
 
 
@@ -450,7 +440,7 @@ async def test_a_backend_that_is_not_required_may_fail() -> None:
     """The node says so, and links through the other one."""
     a, b = Identity.generate(), Identity.generate()
     backends = [
-        Backend("bad", "", "failing", Failing, required=False),
+        Backend("bad", "", "failing", FailingDiscovery, required=False),
         Backend("told", "", "told", Told),
     ]
     node = Node(CONFIG, identity=a, trust=[TrustedPeer(b.key, "b")], backends=backends)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import anyio
 import attrs
@@ -28,39 +28,19 @@ from peernet_core import (
 )
 from peernet_core.addresses import parse_ip
 from peernet_core.configuration.listen_address import ListenAddress
+from peernet_core.testing import FailingDiscovery, HangingDiscovery
 
 GUARD_S: Final = 120.0
 LOOPBACK = parse_ip("127.0.0.1")
 CONFIG = Config(listen=(ListenAddress(LOOPBACK, 0),))
-HOOKS: Final = ("start", "announce_self", "stop")
+Hook: TypeAlias = Literal["start", "announce_self", "stop"]
+HOOKS: Final[tuple[Hook, ...]] = ("start", "announce_self", "stop")
 MISDEEDS: Final = ("raises", "hangs", "swallows", "garbage", "exits", "cancels")
 
 
-async def misbehave(backend: Bad, hook: str) -> object:
-    match backend.misdeed if backend.hook == hook else "":
-        case "raises":
-            raise OSError("the medium is gone")
-        case "hangs":
-            await anyio.sleep_forever()
-        case "swallows":
-            until = asyncio.get_running_loop().time() + 30  # bounded: even this must end for the test to end
-            while asyncio.get_running_loop().time() < until:
-                try:
-                    await asyncio.sleep(30)
-                except asyncio.CancelledError:
-                    continue
-        case "garbage":
-            return [object(), "garbage"]
-        case "exits":
-            raise SystemExit(3)
-        case "cancels":
-            raise asyncio.CancelledError
-    return None
-
-
 @attrs.define(eq=False)
-class Bad(DiscoverySpec):
-    """Does one misdeed in one hook."""
+class Odd(DiscoverySpec):
+    """Returns, or raises, in one hook what nobody expects."""
 
     hook: str
     misdeed: str
@@ -68,16 +48,35 @@ class Bad(DiscoverySpec):
     @hookimpl
     async def start(self, context: Context) -> None:
         _ = context
-        return await misbehave(self, "start")  # type: ignore[return-value]  # that is the misdeed
+        return self._misbehave("start")  # type: ignore[return-value]  # that is the misdeed
 
     @hookimpl
     async def announce_self(self, announcement: Announcement) -> None:
         _ = announcement
-        return await misbehave(self, "announce_self")  # type: ignore[return-value]  # that is the misdeed
+        return self._misbehave("announce_self")  # type: ignore[return-value]  # that is the misdeed
 
     @hookimpl
     async def stop(self) -> None:
-        return await misbehave(self, "stop")  # type: ignore[return-value]  # that is the misdeed
+        return self._misbehave("stop")  # type: ignore[return-value]  # that is the misdeed
+
+    def _misbehave(self, hook: str) -> object:
+        match self.misdeed if self.hook == hook else "":
+            case "garbage":
+                return [object(), "garbage"]
+            case "exits":
+                raise SystemExit(3)
+            case "cancels":
+                raise asyncio.CancelledError
+        return None
+
+
+def bad(hook: Hook, misdeed: str) -> DiscoverySpec:
+    match misdeed:
+        case "raises":
+            return FailingDiscovery(hook)
+        case "hangs" | "swallows":
+            return HangingDiscovery(hook, stubborn=misdeed == "swallows")
+    return Odd(hook, misdeed)
 
 
 @attrs.define(eq=False)
@@ -104,12 +103,12 @@ async def until(events: AsyncIterator[Event], kind: type[Event]) -> list[Event]:
 
 @pytest.mark.parametrize("misdeed", MISDEEDS)
 @pytest.mark.parametrize("hook", HOOKS)
-async def test_a_bad_backend_delays_no_link(hook: str, misdeed: str) -> None:
+async def test_a_bad_backend_delays_no_link(hook: Hook, misdeed: str) -> None:
     """With `required = false` the node links through the other one at once, and stops within seconds."""
     me, friend = Identity.generate(), Identity.generate()
     async with Node(CONFIG, identity=friend, trust=[TrustedPeer(me.key, "")]) as peer:
         backends = [
-            Backend("bad", "acme 1.0", "bad", lambda: Bad(hook, misdeed), required=False),
+            Backend("bad", "acme 1.0", "bad", lambda: bad(hook, misdeed), required=False),
             Backend("good", "", "good", lambda: Good(friend.key, peer.port)),
         ]
         node = Node(CONFIG, identity=me, trust=[TrustedPeer(friend.key, "")], backends=backends)
@@ -134,8 +133,8 @@ async def test_a_required_backend_that_cannot_start_ends_the_start(misdeed: str)
     """Every reason is told, and nothing runs on: no listener, task, thread or socket."""
     me = Identity.generate()
     backends = [
-        Backend("one", "acme 1.0", "bad", lambda: Bad("start", misdeed)),
-        Backend("two", "acme 1.0", "bad", lambda: Bad("start", "raises")),
+        Backend("one", "acme 1.0", "bad", lambda: bad("start", misdeed)),
+        Backend("two", "acme 1.0", "bad", lambda: bad("start", "raises")),
         Backend("good", "", "good", lambda: Good(me.key, 1)),
     ]
     with pytest.raises(ExceptionGroup) as caught:

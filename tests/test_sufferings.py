@@ -47,6 +47,7 @@ from peernet_core.decisions.registry import Registry
 from peernet_core.events import Event
 from peernet_core.records import Record, decode_record, encode_record
 from peernet_core.storage.sequence_file import MemorySequence
+from peernet_core.testing import HangingDiscovery
 
 ME, PEER, OTHER = sorted((Identity.generate() for _ in range(3)), key=lambda each: each.key)
 LOOPBACK = parse_ip("127.0.0.1")
@@ -150,13 +151,6 @@ class Told(DiscoverySpec):
         self.context.spawn(fail(), "fail")
 
 
-@attrs.define(eq=False)
-class Hangs(DiscoverySpec):
-    @hookimpl
-    async def start(self, context: Context) -> None:  # noqa: ARG002
-        await anyio.sleep_forever()
-
-
 def make_node(me: Identity, *trusted: Identity, data_dir: Path | None = None, **more: Backend) -> Node:
     backends = [Backend("told", "", "told", Told), *more.values()]
     return Node(
@@ -202,7 +196,7 @@ def test_01_an_announcement_that_is_heard_and_not_dialed() -> None:
 async def test_02_one_discovery_that_hangs_holds_up_the_others() -> None:
     """Each has its own deadline, and those that are not required hold up nobody."""
     async with friend() as other:
-        hanging = Backend("hangs", "", "hangs", Hangs, required=False)
+        hanging = Backend("hangs", "", "hangs", HangingDiscovery, required=False)
         node = make_node(ME, PEER, hangs=hanging)
         began = anyio.current_time()
         async with node.events() as events, node:

@@ -16,6 +16,12 @@ from peernet_core.testing.broadcast import BroadcastMedium, Member
 from peernet_core.testing.clock import JumpingEventLoop
 from peernet_core.testing.conformance import DiscoveryConformance
 from peernet_core.testing.discovery_node import DiscoveryNode, HookFailedError, Life
+from peernet_core.testing.fakes import (
+    FailingDiscovery,
+    HangingDiscovery,
+    LyingDiscovery,
+    SilentDiscovery,
+)
 from peernet_core.testing.laws import LawBrokenError
 from peernet_core.testing.leaks import open_descriptors, open_sockets, running_threads, unfinished_tasks
 from peernet_core.testing.place import FixedNetwork, Place
@@ -25,14 +31,18 @@ __all__ = [
     "BroadcastMedium",
     "DiscoveryConformance",
     "DiscoveryNode",
+    "FailingDiscovery",
     "FixedNetwork",
+    "HangingDiscovery",
     "HookFailedError",
     "JumpingEventLoop",
     "LawBrokenError",
     "Life",
+    "LyingDiscovery",
     "Member",
     "Place",
     "RadioDiscovery",
+    "SilentDiscovery",
     "open_descriptors",
     "open_sockets",
     "running_threads",

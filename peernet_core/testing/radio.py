@@ -6,6 +6,7 @@ It keeps every law of the kit, and lets the nodes of one process find each other
 from __future__ import annotations
 
 import asyncio
+from ipaddress import IPv4Address
 from typing import ClassVar, Final
 
 import attrs
@@ -17,6 +18,8 @@ from peernet_core.testing.broadcast import BroadcastMedium, Member
 __all__ = ["RadioDiscovery"]
 
 _QUESTION: Final = b"who is "
+# Whoever is heard is in this process. Without it nobody could be dialed who listens on loopback only.
+_HERE: Final = (IPv4Address("127.0.0.1"), "lo")
 
 
 @attrs.define(eq=False)
@@ -73,7 +76,7 @@ class RadioDiscovery(DiscoverySpec):
             if data.removeprefix(_QUESTION) == self._context.alias(self._context.key).encode():
                 self._say()
         else:
-            self._context.record_received(data, ttl_s=self.ttl_s)
+            self._context.record_received(data, ttl_s=self.ttl_s, heard=_HERE)
 
     def _say(self) -> None:
         if self._announcement is not None and self._member is not None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import attrs
 import pytest
 
+from peernet_core.addresses import NetworkSnapshot
 from peernet_core.configuration.config import RESERVED_KEYS
 from peernet_core.configuration.entrypoints import check_class
 from peernet_core.configuration.options import structure_options
@@ -57,8 +58,9 @@ class Subject:
         resolves: It looks peers up by their key.
         carries_bytes: Others can put anything at all on its medium: `pollute` does.
         medium_vanishes: Its medium can go away and come back: `vanish` and `come_back` do it.
-        needs_network: It uses the interfaces of this host: nodes are told of those that there are, and not of
-            invented ones. Where there is none but loopback, nothing but the class and its options is tested.
+        needs_network: It uses the interfaces of this host: nodes are told of those that there are, but
+            loopback, and not of invented ones. Where there is none, nothing but the class and its options is
+            tested. One that can do with loopback overrides `network`.
         real_time: It, or what it talks to, does not follow the loop's time. Then nothing is tested that
             takes a lease's length.
         wrong_options: Values that the backend must refuse, by option. Wrong types core refuses by itself.
@@ -105,7 +107,7 @@ class Subject:
 
     def network(self) -> FixedNetwork:
         """What the nodes are told of the host's network."""
-        return FixedNetwork(read_network()) if self.needs_network else FixedNetwork()
+        return FixedNetwork(_without_loopback(read_network())) if self.needs_network else FixedNetwork()
 
     # What pytest needs.
 
@@ -238,6 +240,13 @@ class Subject:
                 f"{why and ', ' + why}; it knows of {known}; {node.reports} reports came"
                 f"{''.join('; ' + crash for crash in node.crashes[:2])}"
             )
+
+
+def _without_loopback(network: NetworkSnapshot) -> NetworkSnapshot:
+    interfaces = network.interfaces
+    return NetworkSnapshot(
+        tuple(each for each in interfaces if not all(address.is_loopback for address in each.addresses))
+    )
 
 
 def _not_given(what: str, capability: str = "") -> LawBrokenError:
