@@ -321,16 +321,16 @@ class NetworkSnapshot:
     _zones: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
     _networks: tuple[tuple[int, int, int], ...] = attrs.field(init=False, eq=False, repr=False)
 
-    @_ips.default
+    @_ips.default  # pyright: ignore[reportAttributeAccessIssue]  # on the field, not its value
     def _collect_ips(self) -> frozenset[IPAddress]:
         return frozenset(ip for interface in self.interfaces for ip in interface.ips)
 
-    @_zones.default
+    @_zones.default  # pyright: ignore[reportAttributeAccessIssue]  # on the field, not its value
     def _collect_zones(self) -> frozenset[str]:
         # A zone may be written as the interface's number, too.
         return frozenset(zone for each in self.interfaces for zone in (each.name, str(each.index)))
 
-    @_networks.default
+    @_networks.default  # pyright: ignore[reportAttributeAccessIssue]  # on the field, not its value
     def _collect_networks(self) -> tuple[tuple[int, int, int], ...]:
         # As numbers: who floods us with addresses has each of them looked up here.
         networks = (address.network for interface in self.interfaces for address in interface.addresses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -96,6 +97,16 @@ def test_what_is_made_passes_the_strict_type_checker(in_an_empty_folder: Path) -
     """The backend and its tests."""
     assert invoke(["new-backend", "folder"]) == 0
     passes("mypy", in_an_empty_folder / "peernet-folder")
+
+
+def test_what_is_made_passes_the_other_type_checker_as_well(in_an_empty_folder: Path) -> None:
+    """Strict, though its author need not have it."""
+    assert invoke(["new-backend", "folder"]) == 0
+    made = in_an_empty_folder / "peernet-folder"
+    root = str(Path(__file__).parents[1])
+    settings = {"include": ["src", "tests"], "typeCheckingMode": "strict", "extraPaths": ["src", root]}
+    (made / "pyrightconfig.json").write_text(json.dumps(settings))
+    passes(f"pyright --pythonpath {sys.executable}", made)
 
 
 def passes(tool: str, made: Path) -> None:

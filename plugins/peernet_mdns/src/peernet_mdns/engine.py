@@ -277,7 +277,9 @@ class _LinkListener(AsyncListener, asyncio.DatagramProtocol):
         self._zeroconf = zeroconf
         self._sock = sock
 
-    def datagram_received(self, data: bytes, addrs: SocketAddress) -> None:
+    def datagram_received(  # pyright: ignore[reportIncompatibleMethodOverride]  # the bases disagree on the name
+        self, data: bytes, addrs: SocketAddress
+    ) -> None:
         """Take a packet, and all that wait behind it: the buffer is small, and asyncio takes one a turn."""
         self._take(data, addrs)
         receive, more = self._sock.recvfrom, True
