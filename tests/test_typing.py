@@ -1,6 +1,6 @@
 """mypy and pyright, both strict, take what an author may write, and refuse what would not work.
 
-`typing/right.py` has no error. In `typing/wrong.py` each line with ``# E: word`` has just what the word means.
+`typing/right.py` has no error. In `typing/wrong.py` a line with ``# E: word`` has just what the word means.
 """
 
 from __future__ import annotations
