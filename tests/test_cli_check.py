@@ -164,13 +164,36 @@ def test_one_backend_is_shown_with_its_options(capsys: pytest.CaptureFixture[str
     assert invoke(["backends", "manual"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("manual (peernet-manual ")
-    assert re.search(r"^  contract +kept$", out, re.MULTILINE)
-    assert re.search(r"^  hooks +start, stop$", out, re.MULTILINE)
+    assert re.search(r"^  class +peernet_manual:ManualDiscovery$", out, re.MULTILINE)
+    assert re.search(r"^  fits this core +yes$", out, re.MULTILINE)
+    assert "contract" not in out
     assert re.search(r"^peers +a list of tables +\[\] +Who is where", out, re.MULTILINE)
     assert invoke(["backends", "peernet-manual:manual", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["problems"] == []
     assert [option["name"] for option in shown["options"]] == ["peers"]
+    assert shown["hooks"] == ["start", "stop"]
+
+
+def test_one_backend_is_shown_with_who_selects_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the list has it."""
+    (tmp_path / "peernet.toml").write_text('[discovery.mine]\nbackend = "manual"\n')
+    assert invoke(["backends", "manual"]) == 0
+    assert re.search(r"^  selected by +\[discovery\.mine\]$", capsys.readouterr().out, re.MULTILINE)
+    assert invoke(["backends", "manual", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["selected_by"] == ["mine"]
+
+
+def test_on_request_the_contract_is_gone_through(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hook by hook. The list imports nothing, so there is nothing to check in it."""
+    assert invoke(["backends", "manual", "--check"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^  contract +kept$", out, re.MULTILINE)
+    for hook, there in (("start", True), ("announce_self", False), ("resolve", False), ("stop", True)):
+        state = "a coroutine function, decorated" if there else "not there, and need not be"
+        assert re.search(rf"^  {hook} +{state}", out, re.MULTILINE)
+    assert invoke(["backends", "--check"]) == 2
+    assert "--check needs the NAME of a backend" in capsys.readouterr().err
 
 
 def test_one_that_is_not_there_is_told_as_in_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:

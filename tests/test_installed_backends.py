@@ -22,6 +22,7 @@ import attrs
 import pytest
 
 from peernet_core.keys import Identity
+from peernet_core.testing.node_process import NodeProcess
 
 GOOD = """
 import attrs
@@ -49,6 +50,7 @@ class Distribution:
     name: str
     module: str = GOOD
     target: str = "Good"
+    """Of the entry point, after the distribution's own module, unless it has a colon itself."""
     requires: str = "peernet-core>=0.1"
     backend: str | None = None
     said: str | None = None
@@ -61,6 +63,7 @@ class Distribution:
     def build(self, folder: Path) -> Path:
         package = f"broken_{self.name.replace('-', '_')}"
         info = f"{package}-1.0.dist-info"
+        target = self.target if ":" in self.target else f"{package}:{self.target}".removesuffix(":")
         metadata = (
             f"Metadata-Version: 2.1\nName: broken-{self.name}\nVersion: 1.0\nRequires-Dist: {self.requires}\n"
         )
@@ -68,7 +71,7 @@ class Distribution:
             f"{package}.py": self.module,
             f"{info}/METADATA": metadata,
             f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-            f"{info}/entry_points.txt": f"[peernet.discovery]\n{self.entry} = {package}:{self.target}\n",
+            f"{info}/entry_points.txt": f"[peernet.discovery]\n{self.entry} = {target}\n",
         }
         record = io.StringIO()
         for path, text in contents.items():
@@ -136,6 +139,34 @@ DISTRIBUTIONS = [
         target="Missing",
         said=IMPORTING + 'the module has no "Missing", which its entry point names',
     ),
+    Distribution(
+        "gone",
+        target="broken_elsewhere:Good",
+        said="importing broken_elsewhere (broken-gone 1.0) failed: "
+        "the module is not there; install broken-gone again",
+    ),
+    Distribution("classless", target="", said=IMPORTING + "its entry point names no class in the module"),
+    Distribution(
+        "garbled",
+        target="broken garbled:Good",
+        said="importing broken garbled:Good (broken-garbled 1.0) failed: its entry point is not written "
+        "module:Class",
+    ),
+    Distribution(
+        "typed",
+        module=GOOD.replace("every_s: float", "every_s: Path").replace(
+            "import attrs", "from __future__ import annotations\nimport attrs"
+        ),
+        said=BREAKS + 'option "every_s": its type "Path" cannot be resolved: name \'Path\' is not defined; '
+        'options are read at run time: import it outside "if TYPE_CHECKING:" (if ruff\'s TC rules moved it '
+        'there, set runtime-evaluated-decorators = ["attrs.define"])',
+    ),
+    Distribution(
+        "misspelt",
+        module=GOOD + "\n    @hookimpl\n    async def anounce_self(self, announcement): ...\n",
+        said=BREAKS + '"anounce_self" is no hook; did you mean "announce_self"?',
+    ),
+    Distribution("late", module=GOOD.replace("-> None: ...", "-> None:\n        raise OSError('no radio')")),
 ]
 
 
@@ -160,10 +191,21 @@ class Environment:
             timeout=60,
         )
 
-    def check(self, *tables: str) -> subprocess.CompletedProcess[str]:
+    def configured(self, *tables: str) -> tuple[str, str]:
+        """A configuration with these sources, named by their numbers: what says so to the command."""
         path = self.folder / "peernet.toml"
-        path.write_text("".join(f"[discovery.{number}]\n{table}\n" for number, table in enumerate(tables)))
-        return self.peernet("--config", str(path), "check")
+        sources = "".join(f"[discovery.{number}]\n{table}\n" for number, table in enumerate(tables))
+        path.write_text('[node]\nlisten = ["127.0.0.1:0"]\n' + sources)
+        return "--config", str(path)
+
+    def check(self, *tables: str) -> subprocess.CompletedProcess[str]:
+        return self.peernet(*self.configured(*tables), "check")
+
+    def run(self, *tables: str) -> NodeProcess:
+        """A node, whose working folder is ours: nothing there stands in its way."""
+        data, config = str(self.folder / "data"), self.configured(*tables)
+        command = [str(self.python), "-I", "-m", "peernet_core.cli", "--data-dir", data, *config]
+        return NodeProcess("node", [*command, "run", "--json"], self.folder / "log")
 
 
 @pytest.fixture(scope="module")
@@ -235,13 +277,60 @@ def test_what_nobody_selects_is_not_imported_and_harms_nobody(environment: Envir
     assert all(each["conflicts"] for each in listed if each["name"] == "manual")
 
 
-@pytest.mark.parametrize("name", ["crash", "future", "plain"])
+@pytest.mark.parametrize("name", [each.name for each in DISTRIBUTIONS if each.said and not each.backend])
 def test_one_that_is_asked_for_by_name_says_what_is_wrong(name: str, environment: Environment) -> None:
     """`peernet backends NAME`: status 1."""
-    done = environment.peernet("backends", name)
+    done = environment.peernet("backends", name, "--check")
     (distribution,) = [each for each in DISTRIBUTIONS if each.name == name]
     assert distribution.said is not None
     said = distribution.said.format(name=name, package=f"broken_{name}")
+    if name == "constructor":  # only making one shows it
+        assert (done.returncode, done.stderr) == (0, "")
+        return
     assert done.returncode == 1
     assert done.stderr == f'backend "{name}": {said}\n'
-    assert "contract  broken" in done.stdout
+    contract = "not looked at" if name == "future" else "broken"
+    assert f"  contract        {contract}\n" in done.stdout
+
+
+SELECTED_FINE = 'backend = "fine"'
+
+
+def test_a_node_runs_beside_them_all(environment: Environment) -> None:
+    """What it does not select is neither imported nor mentioned."""
+    with environment.run(SELECTED_FINE) as node:
+        node.wait("backend_started", source="0", backend="fine")
+        assert node.terminate() == 0
+        assert [line.fields["event"] for line in node.lines] == [
+            "node_started",
+            "backend_started",
+            "node_stopped",
+        ]
+    assert "broken" not in (environment.folder / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    "distribution", [each for each in DISTRIBUTIONS if each.said is not None], ids=lambda each: each.name
+)
+def test_one_that_cannot_be_made_keeps_the_node_from_starting(
+    distribution: Distribution, environment: Environment
+) -> None:
+    """Whether it is required or not, as any mistake in the file: nothing was begun that had to be ended."""
+    with environment.run(SELECTED_FINE, f'backend = "{distribution.entry}"\nrequired = false') as node:
+        assert node.join() == 2
+        assert node.lines == ()
+    assert distribution.said is not None
+    said = distribution.said.format(name=distribution.name, package=f"broken_{distribution.name}")
+    assert f"[discovery.1]: {said}\n" in (environment.folder / "log").read_text()
+
+
+def test_one_that_fails_to_start_is_told_and_the_other_runs(environment: Environment) -> None:
+    """Where it is not required; where it is, the node does not start, and the reason is the same."""
+    failed = "[discovery.1], late (broken-late 1.0): start raised OSError: no radio"
+    with environment.run(SELECTED_FINE, 'backend = "late"\nrequired = false') as node:
+        node.wait("backend_started", source="0", backend="fine")
+        node.wait("backend_failed", source="1", error=failed)
+        assert node.terminate() == 0
+    with environment.run(SELECTED_FINE, 'backend = "late"') as node:
+        assert node.join() == 1
+    assert failed in (environment.folder / "log").read_text()

@@ -10,6 +10,7 @@ from peernet_core.cli.invocation import Invocation
 from peernet_core.cli.output import align, escape, note, show_json, show_table
 from peernet_core.cli.places import configuration_path
 from peernet_core.configuration.config import read_config
+from peernet_core.configuration.contract_check import HOOKS
 from peernet_core.configuration.entrypoints import BackendIndex, Inspection, InstalledBackend
 from peernet_core.configuration.wording import quote
 
@@ -18,18 +19,25 @@ __all__ = ["command"]
 
 @click.command("backends")
 @click.argument("name", required=False)
+@click.option("--check", is_flag=True, help="With NAME: also say whether it keeps the contract.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for a program.")
 @click.pass_obj
-def command(invocation: Invocation, name: str | None, *, as_json: bool) -> int:
+def command(invocation: Invocation, name: str | None, *, check: bool, as_json: bool) -> int:
     """List the discovery backends that are installed, or show one.
 
-    The list imports none of them. With NAME that one is imported: its options are shown, and whether it keeps
-    the contract; the exit status is 1 if it does not.
+    The list imports none of them. With NAME that one is imported, if it fits this core, for its options are
+    the fields of its class. The exit status is 1 if it cannot be used; --check lists what was looked at.
     """
+    if check and name is None:
+        raise click.UsageError("--check needs the NAME of a backend; the list imports none")
     index = BackendIndex.scan()
     if name is not None:
         inspection = index.inspect(name)
-        (_show_one_as_json if as_json else _show_one)(inspection)
+        sources = _selected(invocation, index).get(inspection.installed, ())
+        if as_json:
+            _show_one_as_json(inspection, index, sources)
+        else:
+            _show_one(inspection, index, sources, check=check)
         return 1 if inspection.problems else 0
     selected = _selected(invocation, index)
     if as_json:
@@ -60,7 +68,7 @@ def _show_list(index: BackendIndex, selected: Mapping[InstalledBackend, tuple[st
                 each.distribution,
                 each.version,
                 each.requirement_problem or "yes",
-                ", ".join(f"[discovery.{source}]" for source in selected.get(each, ())),
+                _tables(selected.get(each, ())),
             )
             for each in index.installed
         ],
@@ -73,17 +81,27 @@ def _show_list(index: BackendIndex, selected: Mapping[InstalledBackend, tuple[st
             note(f"{each.provider}: also provided by {rivals}; to select it write backend = {reference}")
 
 
-def _show_one(inspection: Inspection) -> None:
-    installed = inspection.installed
+def _tables(sources: tuple[str, ...]) -> str:
+    return ", ".join(f"[discovery.{source}]" for source in sources)
+
+
+def _show_one(inspection: Inspection, index: BackendIndex, sources: tuple[str, ...], *, check: bool) -> None:
+    installed, problems = inspection.installed, inspection.problems
     click.echo(escape(installed.provider))
     rows = [
         ("class", f"{installed.module}:{installed.attribute}"),
-        ("contract", "broken" if inspection.problems else "kept"),
-        ("hooks", ", ".join(inspection.hooks)),
+        ("fits this core", installed.requirement_problem or "yes"),
+        ("also provided by", ", ".join(other.release for other in index.conflicts(installed))),
+        ("selected by", _tables(sources)),
     ]
+    if check:
+        broken = "broken" if installed.requirement_problem is None else "not looked at"
+        rows.append(("contract", broken if problems else "kept"))
+        if not problems:
+            rows += [(hook, _hook(hook, inspection.hooks)) for hook in HOOKS]
     for line in align([(f"  {title}", text) for title, text in rows if text]):
         click.echo(line)
-    for problem in inspection.problems:
+    for problem in problems:
         note(problem)
     if inspection.options:
         click.echo()
@@ -94,17 +112,21 @@ def _show_one(inspection: Inspection) -> None:
                 for each in inspection.options
             ],
         )
-    elif not inspection.problems:
+    elif not problems:
         click.echo("  it has no options")
 
 
-def _show_one_as_json(inspection: Inspection) -> None:
+def _hook(name: str, there: tuple[str, ...]) -> str:
+    if name in there:
+        return "a coroutine function, decorated, with the right parameters"
+    return "not there, and need not be"
+
+
+def _show_one_as_json(inspection: Inspection, index: BackendIndex, sources: tuple[str, ...]) -> None:
     installed = inspection.installed
     show_json(
         {
-            "name": installed.name,
-            "distribution": installed.distribution,
-            "version": installed.version,
+            **_as_object(installed, index, sources),
             "class": f"{installed.module}:{installed.attribute}",
             "problems": list(inspection.problems),
             "hooks": list(inspection.hooks),

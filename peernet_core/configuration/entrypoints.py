@@ -380,6 +380,8 @@ def _class_of(installed: InstalledBackend, where: str) -> type:
 
 def _import(installed: InstalledBackend, where: str) -> object:
     failed = f"{where}: importing {installed.module} ({installed.release}) failed"
+    if _TARGET.fullmatch(installed.module) is None:
+        raise ConfigurationError([f"{failed}: its entry point is not written module:Class"])
     try:
         target: object = importlib.import_module(installed.module)
     except KeyboardInterrupt:
