@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tomllib
@@ -93,6 +94,24 @@ def test_what_is_made_passes_the_linter(name: str, in_an_empty_folder: Path) -> 
         passes(tool, in_an_empty_folder / f"peernet-{name}")
 
 
+def test_types_of_options_stay_where_they_are_read(in_an_empty_folder: Path) -> None:
+    """With its configuration ruff moves none under TYPE_CHECKING, new ones neither; without it would."""
+    assert invoke(["new-backend", "folder"]) == 0
+    made = in_an_empty_folder / "peernet-folder"
+    module, project = made / "src/peernet_folder/__init__.py", made / "pyproject.toml"
+    text = module.read_text().replace("from pathlib", "from ipaddress import IPv4Address\nfrom pathlib")
+    text = text.replace("    poll_s: float", "    ip: IPv4Address | None = None\n    poll_s: float")
+    module.write_text(text)
+    passes("ruff check --fix --unsafe-fixes", made)
+    assert module.read_text() == text
+    setting = 'runtime-evaluated-decorators = ["attrs.define", "attrs.frozen"]\n'
+    configured = project.read_text()
+    assert setting in configured
+    project.write_text(configured.replace(setting, ""))
+    passes("ruff check --fix --unsafe-fixes", made)
+    assert "if TYPE_CHECKING:\n    from ipaddress import IPv4Address" in module.read_text()
+
+
 def test_what_is_made_passes_the_strict_type_checker(in_an_empty_folder: Path) -> None:
     """The backend and its tests."""
     assert invoke(["new-backend", "folder"]) == 0
@@ -128,6 +147,7 @@ def test_what_is_made_passes_its_own_tests(in_an_empty_folder: Path) -> None:
     assert invoke(["new-backend", "folder"]) == 0
     made = in_an_empty_folder / "peernet-folder"
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=made,
@@ -139,6 +159,9 @@ def test_what_is_made_passes_its_own_tests(in_an_empty_folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\b28 passed, 1 skipped\b", done.stdout), done.stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert took_s < 10, "an author would not wait for it each time"
 
 
 @pytest.mark.parametrize(

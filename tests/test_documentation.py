@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 import types
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -134,6 +135,16 @@ async def test_documented_backends_carry_records(page: Path, tmp_path: Path) -> 
     finally:
         for context in contexts:
             assert await context.aclose(thread_timeout_s=20) == ()
+
+
+async def test_the_documented_test_of_an_application_passes() -> None:
+    """The one with backends that misbehave."""
+    page = ROOT / "docs/writing-a-backend.md"
+    (source,) = [block for block in _blocks(page, "python") if "import FailingDiscovery" in block]
+    names: dict[str, Callable[[], Awaitable[None]]] = {}
+    exec(compile(source, str(page), "exec"), names)
+    with anyio.fail_after(30):
+        await names["test_the_application_outlives_its_radio"]()
 
 
 def test_the_documented_distribution_names_the_documented_class() -> None:

@@ -26,7 +26,6 @@ __all__ = ["command", "render"]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST: Final = 24
-_NEXT: Final = ("pip install --group dev -e .", "pytest && mypy && ruff check", "peernet backends")
 _TAKEN: Final = frozenset({"core", *RESERVED_SOURCES})
 _TEMPLATES: Final = {
     "pyproject.toml": "pyproject.toml.in",
@@ -60,7 +59,12 @@ def command(name: str, path: Path | None) -> None:
     for relative in texts:
         click.echo(target / relative)
     note("next:")
-    for step in (f"cd {target}", *_NEXT):
+    for step in (
+        f"cd {target}",
+        "pip install --group dev -e .    # pip 25.1 or later",
+        "pytest && mypy && ruff check",
+        f"peernet backends {name} --check",
+    ):
         note(f"  {step}")
 
 
