@@ -148,15 +148,19 @@ def test_what_does_not_block_is_not_told(tmp_path: Path) -> None:
 
 def test_waits_for_a_thread_an_event_a_queue_or_a_socket_are_told() -> None:
     """Each with its line; not those that do not wait, and not those in other threads."""
-    thread = threading.Thread(target=time.sleep, args=(0.01,))
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait)
     unread, other = socket.socketpair()
     with unread, other, blocking_calls() as calls:
         thread.start()
-        thread.join()
+        thread.join(1e-6)
+        release.set()
+        while thread.is_alive():
+            pass
         thread.join()
         threading.Event().wait(1e-6)
         with pytest.raises(queue.Empty):
-            queue.Queue[int]().get(timeout=1e-3)
+            queue.Queue[int]().get(timeout=0.1)
         unread.settimeout(1e-6)
         with pytest.raises(TimeoutError):
             unread.recv(1)
