@@ -19,7 +19,7 @@ CONTRACT = "The class is one that core accepts: attrs, hooks decorated, coroutin
 OPTIONS = "Options that are misspelt, missing, or wrong are refused, and the message names the option."
 START = "`start` returns when the backend listens; it never waits for peers."
 GARBAGE = "Anything at all may be on the medium; nothing raises, and peers are still found."
-CHANGE = "change what it says; docs/writing-a-backend.md has the contract"
+CHANGE = "change what it says"
 MODULE, TESTS = "src/peernet_folder/__init__.py", "tests/test_conformance.py"
 
 

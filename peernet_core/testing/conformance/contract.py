@@ -18,7 +18,7 @@ __all__ = ["LawsOfTheContract"]
 class LawsOfTheContract(Subject):
     """What core checks before it calls a hook."""
 
-    @law("change what it says; docs/writing-a-backend.md has the contract")
+    @law("change what it says")
     async def test_the_class_keeps_the_contract(self) -> None:
         """The class is one that core accepts: attrs, hooks decorated, coroutines, known by name."""
         backend = getattr(self, "backend", None)
