@@ -171,7 +171,7 @@ def test_one_backend_is_shown_with_its_options(capsys: pytest.CaptureFixture[str
     assert invoke(["backends", "peernet-manual:manual", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["problems"] == []
-    assert [option["name"] for option in shown["options"]] == ["peers"]
+    assert [option["name"] for option in shown["options"]] == ["peers", "peers[].key", "peers[].address"]
     assert shown["hooks"] == ["start", "stop"]
 
 

@@ -161,6 +161,40 @@ def test_options_are_described_for_people() -> None:
 
 
 @attrs.define
+class Limit:
+    """How much is too much.
+
+    Attributes:
+        most: As many.
+    """
+
+    most: int
+    within: list[Limit] = attrs.field(factory=list)
+
+
+@attrs.define
+class Limited:
+    limit: Limit | None = None
+    limits: list[Limit] = attrs.field(factory=list)
+    named: dict[str, tuple[Limit, ...]] = attrs.field(factory=dict)
+
+
+def test_tables_inside_of_the_table_are_described_as_well() -> None:
+    """Each with its place; one that holds itself comes to an end."""
+    described = {
+        each.name: (each.type_text, each.default_text, each.meaning) for each in describe_options(Limited)
+    }
+    for place in ("limit", "limits[]", "named.*[]"):
+        assert described.pop(f"{place}.most") == ("an integer", None, "As many.")
+        assert described.pop(f"{place}.within") == ("a list of tables", "[]", "")
+    assert described == {
+        "limit": ("a table", "none", ""),
+        "limits": ("a list of tables", "[]", ""),
+        "named": ("a table of lists of tables", "{}", ""),
+    }
+
+
+@attrs.define
 class Unresolved:
     path: Path
     amount: Decimal

@@ -272,17 +272,9 @@ def _wrong_types(cls: type, seen: set[type]) -> Iterator[str]:
         except UnsupportedTypeError as error:
             yield f"option {quote(field.alias or field.name)} cannot be read from a file: {error}"
             continue
-        for nested in _nested_classes(form):
+        for _, nested in _tables_in(form, ""):
             if nested not in seen:
                 yield from _wrong_types(nested, seen)
-
-
-def _nested_classes(form: TypeForm) -> Iterator[type]:
-    form = plain_type(form)
-    if _is_attrs_class(form) and not _is_scalar(form):
-        yield form
-    for argument in typing.get_args(form):
-        yield from _nested_classes(argument)
 
 
 def holds_secret(form: TypeForm) -> bool:
@@ -294,19 +286,40 @@ def holds_secret(form: TypeForm) -> bool:
 def describe_options(cls: type) -> tuple[OptionField, ...]:
     """What may stand in the table of a backend, beside the reserved keys.
 
+    What stands in a table inside of it follows, as ``peers[].key`` or ``limits.most``.
+
     Raises:
         UnsupportedTypeError: an option has a type that it cannot have.
     """
+    return tuple(_described(cls, "", ()))
+
+
+def _described(cls: type, before: str, around: tuple[type, ...]) -> Iterator[OptionField]:
     meanings = _documented(cls.__doc__ or "")
-    return tuple(
-        OptionField(
-            name=option.key,
+    for option in options_of(cls):
+        yield OptionField(
+            name=before + option.key,
             type_text=words_for(option.type)[0],
             default_text=_default_text(option.field),
             meaning=option.field.metadata.get("meaning") or meanings.get(option.field.name, ""),
         )
-        for option in options_of(cls)
-    )
+        for place, nested in _tables_in(option.type, before + option.key):
+            if nested not in (*around, cls):  # one that holds itself has been described
+                yield from _described(nested, f"{place}.", (*around, cls))
+
+
+def _tables_in(form: TypeForm, place: str) -> Iterator[tuple[str, type]]:
+    """The attrs classes in a type, each with where its table stands."""
+    form = plain_type(form)
+    origin, arguments = typing.get_origin(form), typing.get_args(form)
+    if _is_attrs_class(form) and not _is_scalar(form):
+        yield place, form
+    elif origin in TABLES:
+        yield from _tables_in(arguments[1], f"{place}.*")
+    elif origin in UNIONS or origin in LISTS or origin is tuple:
+        inside = place if origin in UNIONS else f"{place}[]"
+        for argument in dict.fromkeys(arguments):
+            yield from _tables_in(argument, inside)
 
 
 def _default_text(field: attrs.Attribute[Any]) -> str | None:
