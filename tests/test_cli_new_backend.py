@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from peernet_core.cli.app import invoke
 from peernet_core.cli.new_backend import render
+from peernet_core.configuration.entrypoints import BackendIndex, InstalledBackend
 
 PAGE = Path(__file__).parents[1] / "docs/writing-a-backend.md"
 NAMES = ["folder", "a", "my-very-long-bluetooth-x"]  # the last as long as may be
@@ -177,7 +178,8 @@ def test_what_is_made_passes_its_own_tests(in_an_empty_folder: Path) -> None:
         ("x" * 25, "at most 24 characters"),
         ("core", '"core" has a meaning of its own'),
         ("known", '"known" has a meaning of its own'),
-        ("manual", '"manual" is taken by peernet-manual'),
+        ("manual", '"manual" is taken by peernet-manual; choose another'),
+        ("mdns", '"mdns" is taken by peernet-mdns; choose another'),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_before_anything_is_written(
@@ -186,6 +188,19 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_written(
     """Status 2, one message that says what is wrong with it."""
     assert invoke(["new-backend", name]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(in_an_empty_folder.iterdir())
+
+
+def test_a_name_that_an_installed_backend_has_is_refused(
+    in_an_empty_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or that its distribution has; however either is written."""
+    acme = InstalledBackend("Mesh_Net", "peernet.radio", "2.0", "acme")
+    monkeypatch.setattr(BackendIndex, "scan", lambda: BackendIndex((acme,)))
+    for name in ("mesh-net", "radio"):
+        assert invoke(["new-backend", name]) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert told.endswith(f'"{name}" is taken by peernet.radio 2.0, which is installed; choose another')
     assert not list(in_an_empty_folder.iterdir())
 
 

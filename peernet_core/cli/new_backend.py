@@ -27,6 +27,7 @@ __all__ = ["command", "render"]
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST: Final = 24
 _TAKEN: Final = frozenset({"core", *RESERVED_SOURCES})
+_OURS: Final = frozenset({"manual", "mdns"})  # known to be published, also where they are not installed
 _TEMPLATES: Final = {
     "pyproject.toml": "pyproject.toml.in",
     "README.md": "README.md.in",
@@ -115,6 +116,10 @@ def _check(name: str) -> None:
         )
     if name in _TAKEN:
         raise click.BadParameter(f"{quote(name)} has a meaning of its own; choose another", param_hint="NAME")
+    if name in _OURS:
+        raise click.BadParameter(
+            f"{quote(name)} is taken by peernet-{name}; choose another", param_hint="NAME"
+        )
     for installed in BackendIndex.scan().installed:
         if (
             canonicalize_name(installed.name) == name
