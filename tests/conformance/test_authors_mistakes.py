@@ -111,6 +111,16 @@ MISTAKES = {
         "give it options(self, place), which returns the table of two nodes that are to find each other",
         1,
     ),
+    "options that raise": Mistake(
+        TESTS,
+        '        return {"path"',
+        '        return {"pat": {}["path"], "path"',
+        OPTIONS,
+        "KeyError: 'path'",
+        "give each option its exact type, and a validator whose ValueError says what is possible; "
+        "core names the table and the option",
+        1,
+    ),
     "options that are wrong": Mistake(
         TESTS,
         '"poll_s": 0.5',
