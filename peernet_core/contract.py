@@ -62,9 +62,11 @@ hookimpl: Final[_ImplMarker] = pluggy.HookimplMarker(PROJECT)
 class Announcement:
     """All that a backend may make public about us; core decides what that is.
 
+    Put nothing else on your medium. Carry the `record`, as it is, if the medium has room for it.
+
     Attributes:
         port: Where we accept links, 1 to 65535.
-        addresses: Our addresses, best first; never loopback or link-local.
+        addresses: Our addresses, best first; never loopback or link-local. Empty when we stop, or have none.
         record: Our signed record, opaque, at most 230 bytes.
         alias: 26 characters of lower-case base32 for media that need a name.
     """
@@ -95,7 +97,9 @@ class Sighting:
 class Clock(Protocol):
     """The loop's time: seconds, monotonic; jumps in tests."""
 
-    def __call__(self) -> float: ...
+    def __call__(self) -> float:
+        """The time now."""
+        ...
 
 
 class NetworkMonitor(Protocol):
@@ -141,11 +145,16 @@ class Context(ABC):
     ) -> Sighting | None:
         """Report an opaque record.
 
+        What is forged, damaged, outdated, or our own, core drops and counts. Whom it is from, and whether
+        that is somebody trusted, a backend need not know.
+
         Args:
             record: The bytes as the medium carried them; anything at all is safe to pass.
             ttl_s: The lease, in seconds from now.
-            renew: Whether identical bytes extend the lease; False for media that never forget.
-            heard: The sender's address and the name of the interface, where the medium shows them.
+            renew: Whether a record that was not signed anew extends the lease; False for media that never
+                forget.
+            heard: The sender's address and the name of the interface, where the medium shows them: only then
+                are link-local addresses usable.
 
         Returns:
             The sighting, a stranger's too; None when the bytes are no record, or are our own.
@@ -163,12 +172,15 @@ class Context(ABC):
     ) -> Sighting:
         """Report a key and an address without proof.
 
+        For media that have no room for a record. An address that anybody may have made up is dialed after
+        those that a peer signed, and only on networks of our own.
+
         Args:
             key: The key.
             ip: IPv6 link-local ones with their zone.
             port: 1 to 65535.
             ttl_s: The lease in seconds; None: until `peer_lost`.
-            configured: The operator's own word: any address may be dialed.
+            configured: Only for the operator's own word: then any address may be dialed.
 
         Raises:
             MalformedAddressError: the address can be nobody's (unspecified, multicast, port 0).
@@ -176,19 +188,43 @@ class Context(ABC):
 
     @abstractmethod
     def peer_lost(self, sighting: Sighting) -> None:
-        """End that one sighting; what others said, or another announcement of the key, stands."""
+        """End that one sighting; what others said, or another announcement of the key, stands.
+
+        For an explicit goodbye; otherwise let the lease end.
+
+        Args:
+            sighting: One that a report of this instance returned.
+        """
 
     @abstractmethod
     def spawn(self, coroutine: Coroutine[Any, Any, object], name: str | None = None) -> None:
-        """Run a task that core owns, watches, and cancels after `stop`."""
+        """Run a task that core owns, watches, and cancels after `stop`.
+
+        If it raises, that is reported with the backend's name, and a new instance takes this one's place.
+
+        Args:
+            coroutine: What goes on.
+            name: For messages; the coroutine's own unless given.
+        """
 
     @abstractmethod
     def spawn_thread(self, function: Callable[[ThreadContext], object], name: str | None = None) -> None:
-        """Run a blocking function in a thread; it must return soon after `stopping` is set."""
+        """Run a blocking function in a thread; it must return soon after `stopping` is set.
+
+        If it raises, that is reported with the backend's name, and a new instance takes this one's place.
+
+        Args:
+            function: Gets a `ThreadContext`.
+            name: For messages; the function's own unless given.
+        """
 
     @abstractmethod
     def alias(self, key: PeerKey) -> str:
-        """The alias under which `key` announces itself."""
+        """The alias under which a peer announces itself, for media that can be asked by name.
+
+        Args:
+            key: Whose.
+        """
 
 
 class ThreadContext(ABC):
@@ -198,7 +234,10 @@ class ThreadContext(ABC):
     full the oldest report is dropped and counted.
 
     Attributes:
-        stopping: Set when the node wants the thread to end.
+        key: Our own public key.
+        source: This instance's name in the configuration.
+        log: A logger that carries the source.
+        stopping: Set when the node wants the thread to end; wait on it instead of sleeping.
     """
 
     key: PeerKey
@@ -231,28 +270,67 @@ class ThreadContext(ABC):
 
     @abstractmethod
     def peer_lost(self, key: PeerKey, ip: IPAddress | None = None, port: int | None = None) -> None:
-        """End what this source said of `key` (at that address, if one is given)."""
+        """End what this source said of a key.
+
+        Args:
+            key: Whose.
+            ip: What it said of this address only.
+            port: What it said of this port only.
+        """
 
 
 class DiscoverySpec:
-    """The hooks of a backend. Only `start` must be there; signatures are frozen."""
+    """The hooks of a backend. Only `start` must be there; signatures are frozen.
+
+    A hook is a coroutine function, decorated with `hookimpl`. Those of one instance never overlap, but for
+    `resolve`. One that exceeds its time is cancelled, gets one second to end, and is left alone.
+    """
 
     @hookspec
     async def start(self, context: Context) -> None:
-        """Listen, and return; never wait for peers. At most 10 s."""
+        """Listen, and return; never wait for peers or for a network.
+
+        Called once, before all other hooks. What goes on belongs into `Context.spawn` or
+        `Context.spawn_thread`. If it raises, or takes more than 10 s (`start_timeout_s` in the table), the
+        backend has failed.
+
+        Args:
+            context: Keep it: it is how the instance reports.
+        """
         raise NotImplementedError
 
     @hookspec
     async def announce_self(self, announcement: Announcement) -> None:
-        """Make us known; replaces what was announced before. At most 5 s."""
+        """Make us known; replaces what was announced before.
+
+        Called after `start`, and again whenever something changed; of announcements that wait only the newest
+        comes. If it raises, or takes more than 5 s, the backend has failed. The last one says that we have
+        stopped; half a second later `stop` is called, done or not. A backend that only listens leaves it out.
+
+        Args:
+            announcement: What to say.
+        """
         raise NotImplementedError
 
     @hookspec
     async def resolve(self, key: PeerKey) -> None:
-        """Look this peer up now and report through the context. At most 10 s; may overlap other hooks."""
+        """Look this peer up now, and report through the context, before it returns or later.
+
+        Called for trusted peers without a link, ever more rarely while nothing comes of it; may overlap other
+        hooks, itself included. Finding nothing is no failure. One that raises, or takes more than 10 s, is
+        reported and changes nothing else. A backend that only listens leaves it out.
+
+        Args:
+            key: Whom; `Context.alias` says what it calls itself on the medium.
+        """
         raise NotImplementedError
 
     @hookspec
     async def stop(self) -> None:
-        """Say goodbye and let go of everything. Called once if `start` was entered. At most 5 s."""
+        """Say goodbye, and let go of everything that core does not end by itself.
+
+        Called exactly once if `start` was entered, also if that failed or was cancelled. Tasks and threads of
+        the context still run, and are ended after it. If it takes more than 5 s (`stop_timeout_s` in the
+        table), it is cancelled. A backend that holds nothing leaves it out.
+        """
         raise NotImplementedError

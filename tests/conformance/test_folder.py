@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import ClassVar
+
+from pages import load
 
 from peernet_core.testing import DiscoveryConformance, Place
 
-PAGE = Path(__file__).parents[2] / "docs/writing-a-backend.md"
-
-
-def _module() -> ModuleType:
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    (source,) = [block for block in blocks if "class FolderDiscovery" in block]
-    module = ModuleType("peernet_folder_of_the_docs")
-    sys.modules[module.__name__] = module  # its options' types are looked up there
-    exec(compile(source, str(PAGE), "exec"), module.__dict__)
-    return module
-
 
 class TestFolder(DiscoveryConformance):
-    backend = _module().FolderDiscovery
+    backend = load("peernet_folder").FolderDiscovery
     resolves = True
     lease_s = 61.0
     wrong_options: ClassVar[dict[str, list[object]]] = {"poll_s": [0, "often"], "path": [7]}
