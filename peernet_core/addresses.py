@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from peernet_core.errors import MalformedAddressError
+from peernet_core.values import frozen
 
 __all__ = [
     "Address",
@@ -86,7 +87,7 @@ def _plain_ip(ip: IPAddress) -> IPAddress:
     return ip
 
 
-@attrs.frozen(cache_hash=True)
+@frozen(cache_hash=True)
 class Address:
     """One place to connect to.
 
@@ -275,7 +276,7 @@ def _is_link_local(ip: IPAddress, number: int) -> bool:
     return number >> 118 == _LINK_LOCAL_V6 if isinstance(ip, IPv6Address) else number >> 16 == _LINK_LOCAL_V4
 
 
-@attrs.frozen
+@frozen
 class Interface:
     """One network interface of this host.
 
@@ -305,7 +306,7 @@ class Interface:
         return tuple(with_zone(address.ip, self.name) for address in self.addresses)
 
 
-@attrs.frozen
+@frozen
 class NetworkSnapshot:
     """What this host's network looked like at one moment.
 

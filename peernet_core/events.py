@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import enum
 
-import attrs
-
 from peernet_core.addresses import Address
 from peernet_core.keys import PeerKey
+from peernet_core.values import frozen
 
 __all__ = [
     "BackendFailed",
@@ -57,7 +56,7 @@ class PeerState(enum.StrEnum):
     """No address is known."""
 
 
-@attrs.frozen
+@frozen
 class PeerStatus:
     """One trusted peer as it stands now.
 
@@ -75,7 +74,7 @@ class PeerStatus:
     addresses: tuple[Address, ...] = ()
 
 
-@attrs.frozen
+@frozen
 class BackendStatus:
     """One discovery backend as it stands now.
 
@@ -102,21 +101,21 @@ class BackendStatus:
     sightings_per_minute: int = 0
 
 
-@attrs.frozen
+@frozen
 class Snapshot:
     """All trusted peers at the moment of subscription; every later event follows it."""
 
     peers: tuple[PeerStatus, ...]
 
 
-@attrs.frozen
+@frozen
 class Lagged:
     """The reader was too slow: `missed` events were dropped. A fresh Snapshot follows."""
 
     missed: int
 
 
-@attrs.frozen
+@frozen
 class NodeStarted:
     """The acceptor is bound; backends start next."""
 
@@ -125,12 +124,12 @@ class NodeStarted:
     addresses: tuple[Address, ...]
 
 
-@attrs.frozen
+@frozen
 class NodeStopped:
     """The last event."""
 
 
-@attrs.frozen
+@frozen
 class PeerDiscovered:
     """A trusted key's address became live through a source; never on a refresh."""
 
@@ -138,7 +137,7 @@ class PeerDiscovered:
     address: Address
 
 
-@attrs.frozen
+@frozen
 class PeerLost:
     """That source's last lease for the key ended."""
 
@@ -146,7 +145,7 @@ class PeerLost:
     source: str
 
 
-@attrs.frozen
+@frozen
 class PeerDropped:
     """A stranger was seen; at most once per key and source in ten minutes."""
 
@@ -155,7 +154,7 @@ class PeerDropped:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class PeerConnected:
     """The link is up on both sides."""
 
@@ -164,7 +163,7 @@ class PeerConnected:
     label: str
 
 
-@attrs.frozen
+@frozen
 class PeerDisconnected:
     """The link is gone."""
 
@@ -172,14 +171,14 @@ class PeerDisconnected:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class IdentityConflict:
     """Two processes run with the key of this peer: a copied identity. It is refused for a minute."""
 
     key: PeerKey
 
 
-@attrs.frozen
+@frozen
 class PeerUnreachable:
     """Dialing this address failed; once per change of reason."""
 
@@ -188,7 +187,7 @@ class PeerUnreachable:
     reason: UnreachableReason
 
 
-@attrs.frozen
+@frozen
 class BackendStarted:
     """The backend listens."""
 
@@ -196,7 +195,7 @@ class BackendStarted:
     backend: str
 
 
-@attrs.frozen
+@frozen
 class BackendFailed:
     """The backend failed; `error` names the distribution and version where they are known."""
 

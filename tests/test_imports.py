@@ -23,7 +23,7 @@ ROOT: Final = Path(peernet_core.__file__).parent
 # Each name imports only what stands before it; a new module gets a place here, below all that it imports.
 # `storage`, `testing` and `cli` stand for all that is in them.
 VALUES: Final = (
-    "errors keys addresses records trust events contract policy configuration.listen_address"
+    "values errors keys addresses records trust events contract policy configuration.listen_address"
     " configuration.wording configuration.construction configuration.option_types"
     " configuration.options configuration.config_search configuration.config configuration.contract_check"
 )

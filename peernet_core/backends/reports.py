@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from ipaddress import IPv4Address, IPv6Address
 
-import attrs
-
 from peernet_core.addresses import Address, IPAddress, normalize_ip, with_zone
 from peernet_core.errors import MalformedAddressError
 from peernet_core.keys import PeerKey
+from peernet_core.values import frozen
 
 __all__ = ["AddressReport", "LossReport", "RecordReport", "Report", "check_key"]
 
 
-@attrs.frozen
+@frozen
 class RecordReport:
     """`Context.record_received`: bytes that may be a record.
 
@@ -40,7 +39,7 @@ class RecordReport:
         return cls(bytes(record), _seconds(call, ttl_s), _flag(call, "renew", renew), _heard(call, heard))
 
 
-@attrs.frozen
+@frozen
 class AddressReport:
     """`Context.peer_discovered`: a key and an address without proof.
 
@@ -76,7 +75,7 @@ class AddressReport:
         return cls(checked_key, address, lease_s, by_operator)
 
 
-@attrs.frozen
+@frozen
 class LossReport:
     """`ThreadContext.peer_lost`: a key, or one of its addresses, is no longer there.
 

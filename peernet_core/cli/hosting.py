@@ -59,6 +59,7 @@ def run_node(invocation: Invocation, *, as_json: bool) -> None:
     _raise_descriptor_limit()
     node = Node(config, backends=backends, data_dir=data_dir)
     gc.freeze()  # what was imported stays for good: the collector need not stop us to look through it again
+    gc.enable()  # `peernet run` imports without it
     asyncio.run(_host(node, as_json=as_json, debug=invocation.debug))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from types import FrameType
@@ -26,6 +27,7 @@ def command(invocation: Invocation, *, as_json: bool) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, _leave)
+    gc.disable()  # what an import makes stays: looking through it for garbage costs a tenth of the start
     from peernet_core.cli.hosting import run_node  # noqa: PLC0415 - see above
 
     run_node(invocation, as_json=as_json)

@@ -21,6 +21,7 @@ from peernet_core.configuration.listen_address import ListenAddress, check_toget
 from peernet_core.configuration.options import structure_options
 from peernet_core.configuration.wording import closest, one_line, quote, show_value
 from peernet_core.errors import ConfigurationError, MalformedAddressError
+from peernet_core.values import frozen
 
 __all__ = [
     "RESERVED_KEYS",
@@ -50,7 +51,7 @@ _DEFAULT_LISTEN: Final = (ListenAddress(IPv4Address(0), 0), ListenAddress(IPv6Ad
 _T = TypeVar("_T")
 
 
-@attrs.frozen
+@frozen
 class SourceConfig:
     """One table ``[discovery.<source>]``.
 
@@ -77,7 +78,7 @@ class SourceConfig:
     options: Mapping[str, object] = attrs.field(factory=dict)
 
 
-@attrs.frozen
+@frozen
 class Config:
     """What a configuration file says.
 
@@ -120,7 +121,7 @@ def _check_backend(_: object, __: object, backend: str) -> None:
         raise ValueError(f'expected "name" or "distribution:name", got {quote(backend)}')
 
 
-@attrs.frozen
+@frozen
 class _NodeTable:
     name: str = attrs.field(default="", validator=_check_name)
     listen: tuple[ListenAddress, ...] = attrs.field(default=_DEFAULT_LISTEN, validator=_check_listen)
@@ -128,7 +129,7 @@ class _NodeTable:
     advertise: tuple[Address, ...] = attrs.field(default=(), validator=_check_advertise)
 
 
-@attrs.frozen
+@frozen
 class _ReservedKeys:
     backend: str = attrs.field(validator=_check_backend)
     enabled: bool = True

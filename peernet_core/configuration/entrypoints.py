@@ -16,10 +16,6 @@ from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, d
 from pathlib import Path
 from typing import Final
 
-import attrs
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from peernet_core.configuration import contract_check
 from peernet_core.configuration.config import (
     RESERVED_KEYS,
@@ -34,6 +30,7 @@ from peernet_core.configuration.options import sole_cause, structure_options
 from peernet_core.configuration.wording import closest, join_words, one_line, quote
 from peernet_core.contract import ENTRY_POINT_GROUP
 from peernet_core.errors import ConfigurationError
+from peernet_core.values import frozen
 
 __all__ = ["Backend", "BackendIndex", "Inspection", "InstalledBackend", "check_class", "load_configuration"]
 
@@ -42,10 +39,14 @@ _log: Final = logging.getLogger(__name__)
 _CORE: Final = "peernet-core"
 _TARGET: Final = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+))?\s*(?:\[.*\])?")
 _REQUIRES_CORE: Final = re.compile(r"\s*peernet[-_.]+core\b", re.IGNORECASE)
+# Without extras, marker, address or parentheses: what nearly every backend writes.
+_PLAIN_REQUIREMENT: Final = re.compile(
+    r"\s*peernet[-_.]+core\s*(?P<versions>([<>=!~][^;@()[\]]*)?)", re.IGNORECASE
+)
 _INSTALLABLE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-@attrs.frozen
+@frozen
 class InstalledBackend:
     """One entry point in the group ``peernet.discovery``.
 
@@ -77,7 +78,7 @@ class InstalledBackend:
         return f"{self.distribution} {self.version}"
 
 
-@attrs.frozen
+@frozen
 class Backend:
     """One configured backend, ready to be made as often as the supervisor needs it.
 
@@ -109,7 +110,7 @@ def check_class(cls: object) -> tuple[str, ...]:
     return contract_check.check_class(cls, reserved=RESERVED_KEYS)
 
 
-@attrs.frozen
+@frozen
 class Inspection:
     """What a backend is, found out by importing it.
 
@@ -126,7 +127,7 @@ class Inspection:
     options: tuple[OptionField, ...] = ()
 
 
-@attrs.frozen
+@frozen
 class BackendIndex:
     """Every installed backend, by its metadata.
 
@@ -148,10 +149,8 @@ class BackendIndex:
                     continue
                 name = distribution.name
                 # The first on sys.path counts: an editable install is found again as its source folder.
-                if canonicalize_name(name) not in found:
-                    found[canonicalize_name(name)] = [
-                        _installed(entry, distribution, core) for entry in entries
-                    ]
+                if _canonical(name) not in found:
+                    found[_canonical(name)] = [_installed(entry, distribution, core) for entry in entries]
             except Exception:  # noqa: BLE001  # metadata of any installed distribution may be damaged in any way
                 _log.warning("the metadata of a distribution cannot be read; passing it over", exc_info=True)
         # dict.fromkeys: an entry point that is declared twice in the same words is one.
@@ -278,7 +277,7 @@ class BackendIndex:
             return f"{provided[0].release} provides no backend {quote(name)}. It provides: {others}"
         names = list(dict.fromkeys(each.name for each in self.installed))
         guess = None if distribution else closest(name, names)
-        package = canonicalize_name(distribution or f"peernet-{name}")
+        package = _canonical(distribution or f"peernet-{name}")
         if guess is None and _INSTALLABLE.fullmatch(package):
             return f"backend {quote(reference)} is not installed; perhaps: pip install {package}"
         listed = f"no backend {quote(reference)} is installed. Installed: {', '.join(names) or 'none'}."
@@ -337,32 +336,54 @@ def _requirement_problems(distribution: Distribution, core: str) -> Iterator[str
         if _REQUIRES_CORE.match(text) is None:
             continue
         try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
+            needed = _needed_versions(text, core)
+        except ValueError:  # each of packaging's errors is one
             yield f"has a requirement on {_CORE} that cannot be read, {quote(text)}"
             continue
+        if needed is not None:
+            yield f"needs {_CORE}{needed} but {core} is running"
+
+
+def _needed_versions(text: str, core: str) -> str | None:
+    """Which versions of the core a requirement names, if the running one is not among them; else None."""
+    # Imported here, and the rest of packaging below: every start pays for it, and for the rest twice more.
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - see above
+
+    plain = _PLAIN_REQUIREMENT.fullmatch(text)
+    if plain is not None:
+        specifier = SpecifierSet(plain["versions"])
+    else:
+        from packaging.requirements import Requirement  # noqa: PLC0415 - see above
+
+        requirement = Requirement(text)
         # Which extras were asked for at installation is written nowhere; without any is what must fit.
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if (
-            applies
-            and canonicalize_name(requirement.name) == _CORE
-            and not requirement.specifier.contains(core, prereleases=True)
-        ):
-            yield f"needs {_CORE}{requirement.specifier} but {core} is running"
+        if not applies or _canonical(requirement.name) != _CORE:
+            return None
+        specifier = requirement.specifier
+    return None if specifier.contains(core, prereleases=True) else str(specifier)
+
+
+def _canonical(name: str) -> str:
+    """A distribution's name, or a backend's, as it is compared.
+
+    Source: the packaging specification of names (PEP 503).
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _order(installed: InstalledBackend) -> tuple[str, bool, str]:
     # Of several that provide one name, the one that is named after it comes first in messages.
-    named_after = canonicalize_name(installed.distribution) == f"peernet-{canonicalize_name(installed.name)}"
-    return canonicalize_name(installed.name), not named_after, canonicalize_name(installed.distribution)
+    named_after = _canonical(installed.distribution) == f"peernet-{_canonical(installed.name)}"
+    return _canonical(installed.name), not named_after, _canonical(installed.distribution)
 
 
 def _is_from(installed: InstalledBackend, distribution: str) -> bool:
-    return canonicalize_name(installed.distribution) == canonicalize_name(distribution)
+    return _canonical(installed.distribution) == _canonical(distribution)
 
 
 def _same_name(installed: InstalledBackend, name: str) -> bool:
-    return canonicalize_name(installed.name) == canonicalize_name(name)
+    return _canonical(installed.name) == _canonical(name)
 
 
 def _class_of(installed: InstalledBackend, where: str) -> type:

@@ -6,6 +6,7 @@ Nothing is coerced but an integer to a float. Every mistake of a table is found 
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import os
 import re
@@ -14,10 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-import cattrs
 
 from peernet_core.addresses import Address
 from peernet_core.configuration.construction import RefusedError, construct, refusals
@@ -41,6 +41,9 @@ from peernet_core.configuration.option_types import (
 from peernet_core.configuration.wording import closest, hint_for, one_line, quote, show_value
 from peernet_core.errors import ConfigurationError, MalformedError
 from peernet_core.keys import PeerKey
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 __all__ = ["OptionField", "Secret", "describe_options", "sole_cause", "structure_options"]
 
@@ -165,7 +168,12 @@ class _Reader:
 
     def __init__(self, base: Path) -> None:
         self._base = base
-        self._converter = converter = cattrs.Converter()
+
+    @functools.cached_property
+    def _converter(self) -> Converter:
+        from cattrs import Converter  # noqa: PLC0415 - every start would pay for it, and most have only scalars
+
+        converter = Converter()
         # The predicate registered last is asked first.
         for predicate, hook in (
             (attrs.has, self.read_table),
@@ -180,8 +188,11 @@ class _Reader:
         # cattrs asks for these, and for all their subclasses, before any predicate.
         for scalar in (int, float, str, Path):
             converter.register_structure_hook(scalar, self._read_scalar)
+        return converter
 
     def _read(self, value: object, form: TypeForm) -> object:
+        if isinstance(form, type) and form in SCALARS:
+            return self._read_scalar(value, form)
         return self._converter.structure(value, typing.cast("type[object]", form))
 
     def _read_plain(self, value: object, form: TypeForm) -> object:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
+from peernet_core.values import frozen
 
 __all__ = [
     "HOLD_S",
@@ -50,7 +50,7 @@ MAX_WAITING: Final = 8
 ConnectionId = int
 
 
-@attrs.frozen
+@frozen
 class SendUp:
     """Tell the other end that this connection is the link; `number` grows with each that is sent."""
 
@@ -58,21 +58,21 @@ class SendUp:
     number: int
 
 
-@attrs.frozen
+@frozen
 class SendNo:
     """Tell the other end that the link stays; a Close follows."""
 
     connection: ConnectionId
 
 
-@attrs.frozen
+@frozen
 class SendPing:
     """Ask whether the link is alive; its answer goes to `Agreement.pong_received`."""
 
     connection: ConnectionId
 
 
-@attrs.frozen
+@frozen
 class Close:
     """Close after what was sent has left."""
 
@@ -80,7 +80,7 @@ class Close:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class Linked:
     """This connection is the link now; `moved` when it took over from one that never ended for the user."""
 
@@ -88,7 +88,7 @@ class Linked:
     moved: bool = False
 
 
-@attrs.frozen
+@frozen
 class Unlinked:
     """There is no link any more."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import attrs
-
 from peernet_core.addresses import Address
 from peernet_core.decisions.agreement import ConnectionId
 from peernet_core.decisions.frames import Dialback, Frame
 from peernet_core.decisions.ledger import Candidate
 from peernet_core.events import Event
 from peernet_core.keys import PeerKey
+from peernet_core.values import frozen
 
 __all__ = [
     "CancelDial",
@@ -27,14 +26,14 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@frozen
 class Publish:
     """Tell the application."""
 
     event: Event
 
 
-@attrs.frozen
+@frozen
 class Dial:
     """Race these candidates, best first, until one is authenticated."""
 
@@ -42,7 +41,7 @@ class Dial:
     candidates: tuple[Candidate, ...]
 
 
-@attrs.frozen
+@frozen
 class ExtendDial:
     """Add a candidate to the race that is on."""
 
@@ -50,14 +49,14 @@ class ExtendDial:
     candidate: Candidate
 
 
-@attrs.frozen
+@frozen
 class CancelDial:
     """Stop the race; what it had open closes."""
 
     key: PeerKey
 
 
-@attrs.frozen
+@frozen
 class SendFrame:
     """Queue a frame."""
 
@@ -65,7 +64,7 @@ class SendFrame:
     frame: Frame
 
 
-@attrs.frozen
+@frozen
 class CloseConnection:
     """Close after what was queued has left."""
 
@@ -73,7 +72,7 @@ class CloseConnection:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class Remember:
     """We dialed this address and the peer proved its key there."""
 
@@ -81,14 +80,14 @@ class Remember:
     address: Address
 
 
-@attrs.frozen
+@frozen
 class Forget:
     """A key is no longer trusted: end its streams and handshakes too."""
 
     key: PeerKey
 
 
-@attrs.frozen
+@frozen
 class DialBack:
     """The peer asks us, over the link, to dial a stream that it opens."""
 
@@ -96,14 +95,14 @@ class DialBack:
     request: Dialback
 
 
-@attrs.frozen
+@frozen
 class LookUp:
     """Ask the backends where this peer is; `Registry.looked_up` when they have been asked."""
 
     key: PeerKey
 
 
-@attrs.frozen
+@frozen
 class RaiseSequence:
     """Somebody holds a higher sequence of ours than we do: go above it and announce again."""
 

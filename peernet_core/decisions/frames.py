@@ -12,6 +12,7 @@ import attrs
 import cbor2
 
 from peernet_core.errors import MalformedFrameError
+from peernet_core.values import frozen
 
 __all__ = [
     "BOOT_ID_SIZE",
@@ -45,7 +46,7 @@ _MAX_U64: Final = 2**64 - 1
 _MAX_DEPTH: Final = 8
 
 
-@attrs.frozen
+@frozen
 class Hello:
     """The first frame of both ends.
 
@@ -60,12 +61,12 @@ class Hello:
     held: int
 
 
-@attrs.frozen
+@frozen
 class Open:
     """From the dialer: of the connections raced, this is the one meant."""
 
 
-@attrs.frozen
+@frozen
 class Up:
     """From the deciding end: this connection is the link.
 
@@ -76,33 +77,33 @@ class Up:
     number: int | None = None
 
 
-@attrs.frozen
+@frozen
 class No:
     """From the deciding end: the link that there is stays."""
 
 
-@attrs.frozen
+@frozen
 class Ping:
     """Asks for a Pong with the same number."""
 
     nonce: int
 
 
-@attrs.frozen
+@frozen
 class Pong:
     """The answer to a Ping."""
 
     nonce: int
 
 
-@attrs.frozen
+@frozen
 class RecordUpdate:
     """The sender's new record; it wins whatever its sequence."""
 
     record: bytes
 
 
-@attrs.frozen
+@frozen
 class Dialback:
     """Asks the receiver, which the sender cannot dial, to dial and open this stream."""
 
@@ -110,14 +111,14 @@ class Dialback:
     protocol: str
 
 
-@attrs.frozen
+@frozen
 class Bye:
     """A clean end and why, at most 120 bytes of UTF-8."""
 
     reason: str
 
 
-@attrs.frozen
+@frozen
 class Unknown:
     """A frame of a type that is not known here; ignored."""
 
