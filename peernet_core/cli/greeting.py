@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from peernet_core.errors import PeerUnreachableError
 
@@ -70,4 +69,6 @@ class Greeter:
 
 
 async def _receive_line(stream: Stream) -> bytes:
+    from anyio.streams.buffered import BufferedByteReceiveStream  # noqa: PLC0415 - no start waits for it
+
     return await BufferedByteReceiveStream(stream).receive_until(b"\n", MAX_GREETING_BYTES)

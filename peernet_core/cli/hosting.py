@@ -15,7 +15,6 @@ from typing import Final
 
 import anyio
 
-from peernet_core.cli.answers import handlers
 from peernet_core.cli.failures import FAILED
 from peernet_core.cli.greeting import GREETING, Greeter
 from peernet_core.cli.invocation import Invocation
@@ -26,7 +25,6 @@ from peernet_core.cli.stopping import Stopping
 from peernet_core.cli.views import JsonView, LogView, TableView, View
 from peernet_core.configuration.config import Config, SourceConfig
 from peernet_core.configuration.entrypoints import Backend, BackendIndex, load_configuration
-from peernet_core.control import ControlServer
 from peernet_core.errors import ConfigurationError
 from peernet_core.node import Node
 from peernet_core.storage.data_directory import default_data_dir
@@ -157,6 +155,10 @@ async def _answer_commands(node: Node, greeter: Greeter) -> None:
     if path is None:
         _log.warning("no place for a control socket: commands cannot ask this node")
         return
+    # Nobody can ask yet, and by now the first answers of the network are on their way.
+    from peernet_core.cli.answers import handlers  # noqa: PLC0415 - see above
+    from peernet_core.control import ControlServer  # noqa: PLC0415 - the same
+
     try:
         await ControlServer(path, handlers(node, greeter)).serve()
     except OSError as error:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import platformdirs
-
 __all__ = ["CONFIG_FILE", "CONFIG_VARIABLE", "find_config"]
 
 CONFIG_VARIABLE: Final = "PEERNET_CONFIG"
@@ -26,5 +24,7 @@ def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | Non
         return explicit
     if environ.get(CONFIG_VARIABLE):
         return Path(os.path.expanduser(environ[CONFIG_VARIABLE]))  # noqa: PTH111  # Path's raises for ~nobody
+    import platformdirs  # noqa: PLC0415 - where the file is named, nobody needs it
+
     places = (Path(CONFIG_FILE), platformdirs.user_config_path("peernet", appauthor=False) / CONFIG_FILE)
     return next((path for path in places if os.path.exists(path)), None)  # noqa: PTH110  # Path's raises, too

@@ -16,8 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import platformdirs
-
 from peernet_core.errors import DataDirectoryInUseError, StorageError
 from peernet_core.storage.files import explain, open_lock_file, remove_leftovers, try_lock
 
@@ -40,7 +38,11 @@ def default_data_dir(environ: Mapping[str, str], *, configured: Path | None = No
     named = environ.get("PEERNET_DATA_DIR", "")
     if named:
         return Path(named).expanduser()
-    return configured or platformdirs.user_data_path(_APPLICATION, appauthor=False)
+    if configured is not None:
+        return configured
+    import platformdirs  # noqa: PLC0415 - where the directory is named, nobody needs it
+
+    return platformdirs.user_data_path(_APPLICATION, appauthor=False)
 
 
 class DataDirectory:
