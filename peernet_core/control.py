@@ -19,7 +19,6 @@ from typing import Final
 
 import anyio
 from anyio.abc import SocketStream, TaskStatus
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from peernet_core.errors import NodeClosedError, PeerNetError
 
@@ -87,6 +86,8 @@ class ControlServer:
         if self._connections > MAX_CONNECTIONS:
             await _send(stream, _failure("too many commands are asking at once; try again"))
             return
+        from anyio.streams.buffered import BufferedByteReceiveStream  # noqa: PLC0415 - no start waits for it
+
         reader = BufferedByteReceiveStream(stream)
         while True:
             try:

@@ -128,7 +128,10 @@ def test_another_missing_module_is_no_usage_error(tmp_path: Path) -> None:
             },
         ),
         (["trust", "list"], {"anyio", "asyncio", "cattrs", "cbor2", "pluggy", "rich", "segno"}),
-        (["backends"], {"anyio", "asyncio", "rich", "segno", "peernet_manual"}),
+        (
+            ["backends"],
+            {"anyio", "asyncio", "cattrs", "packaging.requirements", "rich", "segno", "peernet_manual"},
+        ),
         (["run", "--help"], {"anyio", "asyncio", "rich", "segno", "peernet_core.node"}),
     ],
 )
