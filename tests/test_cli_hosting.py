@@ -12,7 +12,8 @@ from typing import cast
 import anyio
 import pytest
 
-from peernet_core.cli.hosting import _run_and_show
+from peernet_core.cli.greeting import Greeter
+from peernet_core.cli.hosting import _answer_commands, _run_and_show
 from peernet_core.cli.logs import logging_to
 from peernet_core.cli.stopping import Stopping
 from peernet_core.cli.views import View, _labels_of
@@ -22,6 +23,7 @@ from peernet_core.events import Event, NodeStarted, NodeStopped, Snapshot
 from peernet_core.keys import Identity
 from peernet_core.node import Node
 from peernet_core.storage.data_directory import DataDirectory
+from peernet_core.testing.clock import JumpingEventLoop
 from peernet_core.trust import TrustList
 
 KEY = Identity.generate().key
@@ -171,3 +173,26 @@ def test_the_log_is_lines_that_are_safe_to_show(*, debug: bool) -> None:
             r"error: failed (ValueError: invalid literal for int() with base 10: 'bad\nluck')",
         ]
     assert all(line.isprintable() for line in lines)
+
+
+def test_commands_come_after_the_first_links(tmp_path: Path) -> None:
+    """What the network answers at the start is not held up by what nobody asks for yet."""
+    path = tmp_path / "control.sock"
+
+    class Started:
+        control_path = path
+
+    async def start() -> tuple[bool, bool]:
+        node = cast("Node", Started())
+        answering = asyncio.create_task(_answer_commands(node, Greeter(node)))
+        await asyncio.sleep(0.04)
+        soon = path.exists()
+        await asyncio.sleep(1)
+        later = path.exists()
+        answering.cancel()
+        await asyncio.wait([answering])
+        return soon, later
+
+    with asyncio.Runner(loop_factory=JumpingEventLoop) as runner:
+        assert runner.run(start()) == (False, True)
+    assert not path.exists()

@@ -35,6 +35,8 @@ DEFAULT_BACKEND: Final = "mdns"
 
 _DRAIN_S: Final = 1.0
 _EVENTS: Final = 4096
+_COMMANDS_AFTER_S: Final = 0.05
+"""Until the control socket is there: the first links come first, and a command takes longer to start."""
 
 _log = logging.getLogger(__name__)
 
@@ -155,8 +157,8 @@ async def _answer_commands(node: Node, greeter: Greeter) -> None:
     if path is None:
         _log.warning("no place for a control socket: commands cannot ask this node")
         return
-    # Nobody can ask yet, and by now the first answers of the network are on their way.
-    from peernet_core.cli.answers import handlers  # noqa: PLC0415 - see above
+    await anyio.sleep(_COMMANDS_AFTER_S)
+    from peernet_core.cli.answers import handlers  # noqa: PLC0415 - see `_COMMANDS_AFTER_S`
     from peernet_core.control import ControlServer  # noqa: PLC0415 - the same
 
     try:
