@@ -11,7 +11,6 @@ import hashlib
 import re
 from typing import Final
 
-import attrs
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from peernet_core.errors import MalformedKeyError
+from peernet_core.values import frozen
 
 __all__ = ["KEY_BYTES", "KEY_CHARACTERS", "Identity", "PeerKey"]
 
@@ -46,7 +46,7 @@ _SMALL_ORDER: Final = frozenset(
 )
 
 
-@attrs.frozen(order=False, repr=False)
+@frozen(order=False, repr=False)
 class PeerKey:
     """The public key that names a peer: 32 bytes, hashable, ordered by its bytes.
 

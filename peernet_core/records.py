@@ -22,6 +22,7 @@ from peernet_core.errors import (
     MalformedRecordError,
 )
 from peernet_core.keys import Identity, PeerKey
+from peernet_core.values import frozen
 
 __all__ = [
     "MAX_NAME_BYTES",
@@ -68,7 +69,7 @@ _UNPRINTABLE: Final = re.compile(
 )
 
 
-@attrs.frozen
+@frozen
 class Record:
     """What a record says; nothing here is proven.
 
@@ -103,7 +104,7 @@ class Record:
             raise MalformedRecordError("a peer that has stopped is nowhere, but the record has addresses")
 
 
-@attrs.frozen
+@frozen
 class SignedRecord:
     """A record as it was received; call `verify` before believing any of it.
 

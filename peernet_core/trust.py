@@ -14,10 +14,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-import attrs
-
 from peernet_core.errors import ConfigurationError, MalformedKeyError
 from peernet_core.keys import KEY_CHARACTERS, PeerKey
+from peernet_core.values import frozen
 
 __all__ = ["HEADER", "MAX_LABEL_CHARACTERS", "TrustDocument", "TrustList", "TrustedPeer"]
 
@@ -33,7 +32,7 @@ _ESCAPED_BYTE: Final = re.compile("[\udc80-\udcff]")
 _UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
-@attrs.frozen
+@frozen
 class TrustedPeer:
     """A key that may link with us, and what its human calls it (may be empty)."""
 
@@ -41,7 +40,7 @@ class TrustedPeer:
     label: str = ""
 
 
-@attrs.frozen
+@frozen
 class TrustDocument:
     """A trust list as text; edits keep comments, order, line endings and a byte order mark.
 

@@ -30,8 +30,8 @@ def _sharing(maker: Callable[..., Any]) -> Callable[..., Any]:
     def make(cls: type | None = None, **options: Any) -> Any:  # noqa: ANN401 - whatever attrs takes and gives
         if cls is None:
             return lambda decorated: make(decorated, **options)
-        made = maker(cls, repr=False, **options)
-        if "__repr__" not in vars(cls):
+        made = maker(cls, **{**options, "repr": False})
+        if "__repr__" not in vars(cls) and options.get("repr", True):
             made.__repr__ = _repr
         return made
 

@@ -62,7 +62,12 @@ def test_a_class_keeps_a_repr_of_its_own() -> None:
         def __repr__(self) -> str:
             return "own"
 
+    @frozen(repr=False)
+    class Without:
+        number: int
+
     assert repr(Own(3)) == "own"
+    assert "number" not in repr(Without(3))
 
 
 def test_all_else_is_what_attrs_makes() -> None:

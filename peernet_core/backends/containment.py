@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import anyio
-import attrs
+
+from peernet_core.values import frozen
 
 __all__ = ["GRACE_S", "ContainedTask", "Ending", "Outcome", "describe", "outlast"]
 
@@ -31,7 +32,7 @@ class Ending(enum.Enum):
     """It is still running, and nothing more can be done about it."""
 
 
-@attrs.frozen
+@frozen
 class Outcome:
     """What a coroutine returned, or raised: anything at all, CancelledError included."""
 

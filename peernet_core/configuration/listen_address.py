@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-import attrs
-
 from peernet_core.addresses import IPAddress, parse_ip
 from peernet_core.errors import MalformedAddressError
+from peernet_core.values import frozen
 
 __all__ = ["ListenAddress", "check_together"]
 
@@ -19,7 +18,7 @@ _BROADCAST: Final = IPv4Address("255.255.255.255")
 _SHAPE: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<v4>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 
 
-@attrs.frozen
+@frozen
 class ListenAddress:
     """One place to accept connections at.
 

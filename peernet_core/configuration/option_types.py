@@ -25,6 +25,7 @@ from peernet_core.configuration.construction import default_of
 from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.configuration.wording import join_words, one_line, quote, show_default, show_value
 from peernet_core.keys import PeerKey
+from peernet_core.values import frozen
 
 __all__ = [
     "LISTS",
@@ -81,7 +82,7 @@ class UnsupportedTypeError(TypeError):
     """No value of a file can become of this type: a mistake of the backend's author, not of the user."""
 
 
-@attrs.frozen
+@frozen
 class Option:
     """One option of a class.
 
@@ -96,7 +97,7 @@ class Option:
     field: attrs.Attribute[Any]
 
 
-@attrs.frozen
+@frozen
 class OptionField:
     """One option, for people to read.
 

@@ -10,9 +10,8 @@ from collections import OrderedDict
 from ipaddress import IPv4Address, IPv6Network
 from typing import Final
 
-import attrs
-
 from peernet_core.addresses import IPAddress
+from peernet_core.values import frozen
 
 __all__ = ["GRACE_S", "MAX_UNAUTHENTICATED", "SCARCE_S", "Admission", "Verdict", "source_of"]
 
@@ -33,7 +32,7 @@ def source_of(ip: IPAddress) -> str:
     return f"{IPv6Network((int(ip), _SITE_PREFIX), strict=False)}{ip.scope_id or ''}"
 
 
-@attrs.frozen
+@frozen
 class Verdict:
     """What to do with a connection that arrived.
 

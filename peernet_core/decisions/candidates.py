@@ -9,13 +9,12 @@ import enum
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-import attrs
-
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot, is_metadata, normalize_ip
 from peernet_core.decisions.ledger import Candidate, Kind
 from peernet_core.errors import MalformedAddressError
 from peernet_core.events import UnreachableReason
 from peernet_core.keys import PeerKey
+from peernet_core.values import define, frozen
 
 __all__ = ["MAX_CANDIDATES", "AddressBook", "Attempt", "Obstacle", "RaceSchedule", "obstacle_to"]
 
@@ -94,7 +93,7 @@ def _was_heard_there(candidate: Candidate, network: NetworkSnapshot) -> bool:
     return False
 
 
-@attrs.frozen
+@frozen
 class Attempt:
     """How the last dial to an address, on the word of its source, ended.
 
@@ -109,7 +108,7 @@ class Attempt:
     barred_until: float | None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Note:
     """How dials to one place, on one source's word, ended."""
 

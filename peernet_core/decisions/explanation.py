@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
-
 from peernet_core.addresses import Address, IPAddress
 from peernet_core.decisions.candidates import Attempt
 from peernet_core.decisions.lookups import LookupPlan
@@ -17,6 +15,7 @@ from peernet_core.decisions.pursuit import Activity, Outlook
 from peernet_core.decisions.statements import Candidate
 from peernet_core.events import BackendStatus, PeerState, UnreachableReason
 from peernet_core.keys import PeerKey
+from peernet_core.values import frozen
 
 __all__ = ["ExplainedAddress", "Explanation", "explain_peer", "explain_stranger", "explained"]
 
@@ -32,7 +31,7 @@ _OUTCOMES: Final = {
 }
 
 
-@attrs.frozen
+@frozen
 class ExplainedAddress:
     """One address that somebody names for a peer. Spans are in seconds, from the moment of asking.
 
@@ -63,7 +62,7 @@ class ExplainedAddress:
     obstacle: str
 
 
-@attrs.frozen
+@frozen
 class Explanation:
     """All that is known of one key, what is being done about it, and why.
 

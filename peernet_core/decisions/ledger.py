@@ -33,11 +33,12 @@ from peernet_core.decisions.statements import (
 from peernet_core.events import Event, PeerDiscovered, PeerLost
 from peernet_core.keys import PeerKey
 from peernet_core.records import SignedRecord
+from peernet_core.values import define
 
 __all__ = ["KNOWN_SOURCE", "MAX_ADDRESSES", "Candidate", "Heard", "Kind", "Ledger", "Statement"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Peer:
     """Everything known of one key. Each live signed statement has the highest sequence."""
 

@@ -12,10 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-import attrs
-
 from peernet_core.decisions.deadlines import Deadlines
 from peernet_core.keys import PeerKey
+from peernet_core.values import define, frozen
 
 __all__ = [
     "FIRST_WAIT_S",
@@ -36,7 +35,7 @@ SWEEP_GAP_S: Final = 0.32
 """Where all are asked for, that many at once begin this long after those before them."""
 
 
-@attrs.frozen
+@frozen
 class LookupPlan:
     """How it stands with asking for one peer, in loop time.
 
@@ -51,7 +50,7 @@ class LookupPlan:
     due: float | None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Peer:
     """What is remembered of one trusted key.
 

@@ -11,8 +11,6 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-import attrs
-
 from peernet_core.addresses import Address, IPAddress
 from peernet_core.decisions.agreement import (
     Agreement,
@@ -47,6 +45,7 @@ from peernet_core.events import (
     UnreachableReason,
 )
 from peernet_core.keys import PeerKey
+from peernet_core.values import frozen
 
 __all__ = ["Activity", "Outlook", "Pursuit"]
 
@@ -76,7 +75,7 @@ class Activity(enum.Enum):
     """Nobody can be dialed."""
 
 
-@attrs.frozen
+@frozen
 class Outlook:
     """What is being done about a peer, and what comes next.
 

@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import attrs
-
 from peernet_core.addresses import Address, IPAddress, NetworkSnapshot
 from peernet_core.contract import Sighting
 from peernet_core.decisions.agreement import ConnectionId
@@ -57,6 +55,7 @@ from peernet_core.keys import PeerKey
 from peernet_core.policy import Decision, Policy
 from peernet_core.records import Record
 from peernet_core.trust import TrustList
+from peernet_core.values import frozen
 
 __all__ = ["PeerView", "Registry"]
 
@@ -64,7 +63,7 @@ _PLAUSIBLE_SEQUENCE: Final = 2**62
 """What a peer says that it holds of us may take us this far and no further: half of all numbers remain."""
 
 
-@attrs.frozen
+@frozen
 class PeerView:
     """One trusted peer as the registry sees it; `since` is loop time."""
 

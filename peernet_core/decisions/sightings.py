@@ -23,6 +23,7 @@ from peernet_core.events import Event, PeerDropped
 from peernet_core.keys import PeerKey
 from peernet_core.records import Record, SignedRecord, decode_record
 from peernet_core.trust import TrustList
+from peernet_core.values import frozen
 
 __all__ = ["INBOUND_SOURCE", "LINK_TTL_S", "Report", "Sightings"]
 
@@ -35,7 +36,7 @@ _VERIFICATIONS_PER_S: Final = 20.0
 _MAX_BUCKETS: Final = 4096
 
 
-@attrs.frozen
+@frozen
 class Report:
     """What one report changed.
 

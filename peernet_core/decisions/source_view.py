@@ -9,6 +9,7 @@ import attrs
 
 from peernet_core.addresses import Address
 from peernet_core.decisions.statements import Kind, Statement
+from peernet_core.values import define, frozen
 
 __all__ = ["MAX_ADDRESSES", "FixedLease", "SourceView"]
 
@@ -16,7 +17,7 @@ MAX_ADDRESSES: Final = 32
 """Of one key from one source; of statements as many."""
 
 
-@attrs.frozen
+@frozen
 class FixedLease:
     """The lease of a sequence that came over a medium that never forgets: reading it again gives no other.
 
@@ -31,7 +32,7 @@ class FixedLease:
     data: bytes
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SourceView:
     """The live statements of one source about one key.
 

@@ -10,12 +10,11 @@ from collections.abc import Hashable, Iterator
 from ipaddress import IPv6Address
 from typing import Final
 
-import attrs
-
 from peernet_core.addresses import Address, IPAddress, normalize_ip, with_zone
 from peernet_core.contract import Sighting
 from peernet_core.keys import PeerKey
 from peernet_core.records import SignedRecord
+from peernet_core.values import define, frozen
 
 __all__ = [
     "KNOWN_SOURCE",
@@ -52,7 +51,7 @@ class Kind(enum.Enum):
     """Ours: we reached the peer there before. Whether it came from a hint then is not told apart."""
 
 
-@attrs.frozen
+@frozen
 class Candidate:
     """An address that may be dialed, with all that decides whether and when.
 
@@ -74,7 +73,7 @@ class Candidate:
     seen_at: float
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Statement:
     """One report as a table holds it; it moves between tables, with its sighting, as trust comes and goes.
 

@@ -30,6 +30,7 @@ from peernet_core.decisions.statements import (
 )
 from peernet_core.keys import PeerKey
 from peernet_core.records import SignedRecord
+from peernet_core.values import define, frozen
 
 __all__ = ["MAX_STATEMENTS", "MAX_STRANGERS", "REPORT_EVERY_S", "Stranger", "Strangers"]
 
@@ -42,7 +43,7 @@ MAX_REPORTED: Final = 1024
 """Keys from one source that are reported in that time."""
 
 
-@attrs.frozen
+@frozen
 class Stranger:
     """Somebody who is not trusted, as one source last saw it.
 
@@ -59,7 +60,7 @@ class Stranger:
     seen_at: float
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Said:
     """What one source says of one key, by report, least recently reported first."""
 

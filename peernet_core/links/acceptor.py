@@ -10,7 +10,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import attrs
 from anyio import aclose_forcefully
 from anyio.abc import SocketStream
 
@@ -18,6 +17,7 @@ from peernet_core.addresses import Address
 from peernet_core.decisions.admission import Admission
 from peernet_core.decisions.sightings import INBOUND_SOURCE
 from peernet_core.links.sockets import far_end
+from peernet_core.values import frozen
 
 __all__ = ["Acceptor", "Arrival"]
 
@@ -28,7 +28,7 @@ _TIMEOUT_S: Final = 5.0
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Arrival:
     """One accepted connection, for the life of the task that serves it.
 

@@ -28,6 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorit
 
 from peernet_core.errors import MalformedKeyError, PeerNetError, PeerNotTrustedError
 from peernet_core.keys import Identity, PeerKey
+from peernet_core.values import frozen
 
 __all__ = [
     "DIALBACK_PROTOCOL",
@@ -84,7 +85,7 @@ class WrongKeyError(PeerNetError):
     """
 
 
-@attrs.frozen
+@frozen
 class Leaf:
     """The certificate that this process shows, and the key that goes with it.
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 import anyio
-import attrs
 from anyio import aclose_forcefully
 from anyio.abc import SocketStream
 
@@ -35,6 +34,7 @@ from peernet_core.links.transport import (
     authenticate,
     reach,
 )
+from peernet_core.values import frozen
 
 __all__ = ["Openings", "Way"]
 
@@ -46,7 +46,7 @@ _DIALBACK_S: Final = 5.0
 _ENDED: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
-@attrs.frozen
+@frozen
 class Way:
     """How a peer can be reached now.
 
@@ -66,7 +66,7 @@ class Way:
         return self.link_address is not None and self.link_address.source == INBOUND_SOURCE
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Expected:
     """A stream that a peer was asked to dial."""
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, TypeVar
 
 import anyio
-import attrs
 from anyio import TypedAttributeProvider
 from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
@@ -32,6 +31,7 @@ from peernet_core.links.certificates import (
     authenticated_key,
 )
 from peernet_core.links.sockets import SocketAddress, connect, tune
+from peernet_core.values import define, frozen
 
 __all__ = [
     "DIALBACK_PROTOCOL",
@@ -367,7 +367,7 @@ def _about(stream: TypedAttributeProvider, attribute: _T) -> _T:
     return stream.extra(attribute)  # noqa: S610 - anyio's; there is no database here
 
 
-@attrs.frozen
+@frozen
 class _Those:
     """A set of keys given by a question."""
 
@@ -415,7 +415,7 @@ async def _close(stream: AnyByteStream) -> None:
         await stream.aclose()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Transport(ByteStream):
     """Hands what was received to TLSStream in small pieces; it asks for 64 KiB at once."""
 

@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-import attrs
-
 from peernet_core.addresses import Address
 from peernet_core.errors import MalformedAddressError, MalformedKeyError, StorageError
 from peernet_core.keys import PeerKey
 from peernet_core.storage.files import read_file, replace_file
+from peernet_core.values import frozen
 
 __all__ = ["MAX_KEYS", "MAX_PLACES", "KnownAddress", "KnownAddressesFile", "parse_known_addresses"]
 
@@ -32,7 +31,7 @@ _FRESH_S: Final = 24 * 3600
 """What worked again within a day need not be written again."""
 
 
-@attrs.frozen
+@frozen
 class KnownAddress:
     """One place.
 

@@ -11,10 +11,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import attrs
-
 from peernet_core.keys import PeerKey
 from peernet_core.trust import TrustDocument, TrustedPeer
+from peernet_core.values import frozen
 
 __all__ = ["EDIT_STILL_S", "STILL_S", "FileStamp", "TrustChange", "TrustSettling"]
 
@@ -24,7 +23,7 @@ EDIT_STILL_S: Final = 1.0
 """The same for removals by anybody but us: an editor that is still busy may pause."""
 
 
-@attrs.frozen
+@frozen
 class FileStamp:
     """What changes when a file does."""
 
@@ -40,7 +39,7 @@ class FileStamp:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-@attrs.frozen
+@frozen
 class TrustChange:
     """What a running node is to do after a look at the file.
 
