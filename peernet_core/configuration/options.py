@@ -171,7 +171,7 @@ class _Reader:
 
     @functools.cached_property
     def _converter(self) -> Converter:
-        from cattrs import Converter  # noqa: PLC0415 - every start would pay for it, and most have only scalars
+        from cattrs import Converter  # noqa: PLC0415 - every start would pay, and few need it
 
         converter = Converter()
         # The predicate registered last is asked first.
@@ -193,6 +193,8 @@ class _Reader:
     def _read(self, value: object, form: TypeForm) -> object:
         if isinstance(form, type) and form in SCALARS:
             return self._read_scalar(value, form)
+        if _is_list(form):
+            return self._read_list(value, form)
         return self._converter.structure(value, typing.cast("type[object]", form))
 
     def _read_plain(self, value: object, form: TypeForm) -> object:
