@@ -20,6 +20,7 @@ REPORT = {
     ],
     "loads": [["attr._make", 10.050, 0.010], ["ssl", 10.060, 0.020], ["attr", 10.070, 0.005]],
     "marks": {"PeerDiscovered": 10.165, "PeerConnected": 10.200},
+    "processor_s": 0.15,
 }
 
 
@@ -78,6 +79,7 @@ def test_the_table_names_every_step_and_the_total() -> None:
     shown = table(read_budget([(10.0, REPORT)]))
     assert "| modules: node | 40 | 100.0 | 35.0 |" in shown
     assert "| **the first link** | **200** | | |" in shown
+    assert "| of it on a processor | | 150 | |" in shown
     assert "| attr | 2 | 15.0 |" in shown
 
 
@@ -98,6 +100,6 @@ def test_the_waterfall_is_a_drawing_with_everything_inside_of_it() -> None:
 
 def test_a_budget_of_one_short_step_can_be_drawn() -> None:
     """Nothing divides by nothing."""
-    budget = Budget((Step("interpreter", 0.0, 0.5, 0.0),), (), 0.5, 1)
+    budget = Budget((Step("interpreter", 0.0, 0.5, 0.0),), (), 0.5, 0.5, 1)
     assert ET.fromstring(waterfall(budget)).tag.endswith("svg")
     assert budget.elsewhere_ms == 0

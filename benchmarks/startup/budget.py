@@ -72,12 +72,14 @@ class Budget:
         steps: In order of their begin; none for what did not happen.
         packages: The most expensive first; ``standard library`` is one.
         total_ms: To the event `PeerConnected`.
+        processor_ms: How much of that the process had a processor: where others want it too, that is less.
         rounds: How many starts these are medians of.
     """
 
     steps: tuple[Step, ...]
     packages: tuple[Package, ...]
     total_ms: float
+    processor_ms: float
     rounds: int
 
     @property
@@ -97,6 +99,7 @@ class _Start:
     steps: Mapping[str, tuple[float, float, float]]
     packages: Mapping[str, tuple[int, float]]
     total_ms: float
+    processor_ms: float
 
 
 def read_budget(starts: Sequence[tuple[float, Mapping[str, Any]]]) -> Budget:
@@ -120,6 +123,7 @@ def read_budget(starts: Sequence[tuple[float, Mapping[str, Any]]]) -> Budget:
         tuple(sorted(steps, key=lambda step: step.began_ms)),
         tuple(sorted(packages, key=lambda package: -package.took_ms)),
         statistics.median(start.total_ms for start in read),
+        statistics.median(start.processor_ms for start in read),
         len(read),
     )
 
@@ -160,7 +164,7 @@ def _read(started: float, report: Mapping[str, Any]) -> _Start:
         name = "standard library" if top in sys.stdlib_module_names else top
         count, sum_ms = packages.get(name, (0, 0.0))
         packages[name] = (count + 1, sum_ms + took * 1000)
-    return _Start(steps, packages, end)
+    return _Start(steps, packages, end, report["processor_s"] * 1000)
 
 
 def table(budget: Budget) -> str:
@@ -172,6 +176,7 @@ def table(budget: Budget) -> str:
     ]
     lines.append(f"| between the steps | | {budget.elsewhere_ms:.1f} | |")
     lines.append(f"| **the first link** | **{budget.total_ms:.0f}** | | |")
+    lines.append(f"| of it on a processor | | {budget.processor_ms:.0f} | |")
     lines += ["", "| imports of | modules | take, ms |", "| --- | ---: | ---: |"]
     shown, rest = budget.packages[:_OTHER_PACKAGES], budget.packages[_OTHER_PACKAGES:]
     lines += [f"| {each.name} | {each.modules} | {each.took_ms:.1f} |" for each in shown]
