@@ -159,6 +159,7 @@ def _timed(newcomer: LabNode, command: list[str], lines: Sequence[str] = ()) -> 
 def _process(newcomer: LabNode, command: list[str]) -> Iterator[tuple[subprocess.Popen[str], float]]:
     # The namespace is entered before the clock starts: `ip` and `setpriv` are no part of any start.
     environment = {**os.environ, **newcomer.environment}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users' Pythons keep what they compiled
 
     def start() -> tuple[subprocess.Popen[str], float]:
         started = time.monotonic()
