@@ -16,6 +16,7 @@ from peernet_core.addresses import Address, IPAddress
 from peernet_core.announcer import Announcer
 from peernet_core.backends.contexts import HostContext
 from peernet_core.backends.supervisor import Supervisor
+from peernet_core.backends.witness import Witness, WitnessedIntake
 from peernet_core.configuration.config import Config
 from peernet_core.configuration.entrypoints import Backend
 from peernet_core.contract import Announcement, Sighting
@@ -54,6 +55,7 @@ class Engine:
         streams: Handlers and open streams.
         publish: Where events go.
         untrusted: Called for a key that was removed from the trust list.
+        witness: Is told of each report of a backend.
 
     Raises:
         BindError: a configured address cannot be listened on.
@@ -69,6 +71,7 @@ class Engine:
         streams: StreamTable,
         publish: Callable[[Event], None],
         untrusted: Callable[[PeerKey], None],
+        witness: Witness | None = None,
     ) -> None:
         self.clock = asyncio.get_running_loop().time
         self.home = home
@@ -97,6 +100,7 @@ class Engine:
         )
         self._publish = publish
         self._untrusted = untrusted
+        self._intake = self if witness is None else WitnessedIntake(self, witness)
         self._backends_are_up = False
         self._boot_id = secrets.token_bytes(BOOT_ID_SIZE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -301,7 +305,7 @@ class Engine:
         return HostContext(
             backend.source,
             key=self.home.identity.key,
-            intake=self,
+            intake=self._intake,
             network=self.network,
             clock=self.clock,
         )

@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 import anyio
 
 from peernet_core.addresses import Address
+from peernet_core.backends.witness import Witness
 from peernet_core.configuration.config import Config
 from peernet_core.configuration.entrypoints import Backend, load_configuration
 from peernet_core.decisions.explanation import Explanation
@@ -49,6 +50,7 @@ class Node:
         policy: What to do with a sighting.
         data_dir: Where identity, trust list and state are kept; None: the configuration's, and if that names
             none either, in memory only.
+        witness: Is told of each report of a backend, on the loop; must neither block nor raise.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Node:
         backends: Sequence[Backend] = (),
         policy: Policy | None = None,
         data_dir: Path | str | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._config = config or Config()
         self._identity = identity
@@ -67,6 +70,7 @@ class Node:
         self._backends = tuple(backends)
         self._policy = policy or TrustedOnly()
         self._data_dir = Path(data_dir) if data_dir is not None else self._config.data_dir
+        self._witness = witness
         self._subscriptions = Subscriptions()
         self._streams = StreamTable()
         self._waiters: dict[PeerKey, list[asyncio.Future[None]]] = {}
@@ -124,6 +128,7 @@ class Node:
             streams=self._streams,
             publish=self._publish,
             untrusted=self._wake,
+            witness=self._witness,
         )
         self._closing.push_async_callback(running.aclose)
         self._running = running

@@ -200,7 +200,7 @@ def test_one_that_is_not_there_is_told_as_in_a_configuration(capsys: pytest.Capt
     """Status 2, and what was meant."""
     assert invoke(["backends", "manul"]) == 2
     assert capsys.readouterr().err == (
-        'no backend "manul" is installed. Installed: manual, mdns. Did you mean "manual"?\n'
+        'no backend "manul" is installed. Installed: manual, mdns, replay. Did you mean "manual"?\n'
     )
 
 

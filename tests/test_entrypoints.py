@@ -576,3 +576,25 @@ def test_a_secret_is_read_anew_for_each_instance(
     monkeypatch.delenv("PEERNET_TEST_TOKEN")
     with pytest.raises(ConfigurationError, match=r"^\[discovery.lan\] token.env: the environment variable"):
         backend.make()
+
+
+def test_a_backend_of_an_extra_counts_when_the_extra_is_installed(install: Install, scan: Any) -> None:
+    """Without what the extra requires it is neither listed nor a rival of another one of its name."""
+    requires = ['acme-tuner>=1; extra == "fm"', 'acme-dab>=1; extra == "digital-radio"']
+    install(
+        "acme",
+        "2.1",
+        "fm = acme.fm:Fm [fm]\ndab = acme.dab:Dab [digital-radio, fm]",
+        requires=requires,
+    )
+    install("other", "1.0", "dab = other:Dab", other=BACKEND.replace("Discovery", "Dab"))
+    install("acme-tuner", "1.0")
+    index = scan()
+    assert [(each.name, each.distribution) for each in index.installed] == [("dab", "other"), ("fm", "acme")]
+    assert [each.name for each in index.incomplete] == ["dab"]
+    assert index.find("dab").distribution == "other"
+    said = (
+        'peernet.toml [discovery.radio]: backend "dab" belongs to acme[digital-radio,fm], and acme-dab>=1 '
+        "is not installed: pip install 'acme[digital-radio,fm]'"
+    )
+    assert problems(index, '[discovery.radio]\nbackend = "acme:dab"') == (said,)

@@ -32,12 +32,14 @@ PURE: Final = (
     " decisions.candidates decisions.backoff decisions.rates decisions.sightings decisions.frames"
     " decisions.agreement decisions.effects decisions.lookups decisions.boot_ids decisions.pursuit"
     " decisions.explanation decisions.registry decisions.admission backends.reports"
+    " backends.recording"
 )
 SHELL: Final = (
     "storage network network_watch links.certificates links.sockets links.transport links.framed links.dialer"
-    " links.acceptor links.streams links.openings links.switchboard configuration.entrypoints"
-    " backends.containment backends.threads backends.contexts backends.instance backends.runner"
-    " backends.keeper backends.supervisor subscriptions control announcer home trust_book engine node"
+    " links.acceptor links.streams links.openings links.switchboard configuration.extras"
+    " configuration.entrypoints backends.containment backends.threads backends.contexts backends.witness"
+    " backends.instance backends.runner backends.keeper backends.supervisor subscriptions control announcer"
+    " home trust_book engine node"
 )
 EDGE: Final = "testing cli"
 ORDER: Final = f"{VALUES} {PURE} {SHELL} {EDGE}".split()
@@ -203,8 +205,12 @@ def test_the_contract_stands_on_almost_nothing() -> None:
 
 
 def plugins() -> tuple[set[str], set[str]]:
-    """Names of the backends that are installed, and their top-level modules."""
-    found = entry_points(group="peernet.discovery")
+    """Names of the backends that are installed, and their top-level modules; without that of the test kit."""
+    found = [
+        entry
+        for entry in entry_points(group="peernet.discovery")
+        if not entry.module.startswith("peernet_core.")
+    ]
     names = {entry.name for entry in found} | {"manual", "mdns"}
     return names, {entry.module.partition(".")[0] for entry in found} | {"peernet_manual", "peernet_mdns"}
 

@@ -6,11 +6,20 @@ import math
 from ipaddress import IPv4Address, IPv6Address
 
 from peernet_core.addresses import Address, IPAddress, normalize_ip, with_zone
+from peernet_core.contract import Sighting
 from peernet_core.errors import MalformedAddressError
 from peernet_core.keys import PeerKey
 from peernet_core.values import frozen
 
-__all__ = ["AddressReport", "LossReport", "RecordReport", "Report", "check_key"]
+__all__ = [
+    "AddressReport",
+    "LossReport",
+    "RecordReport",
+    "Report",
+    "Reported",
+    "WithdrawalReport",
+    "check_key",
+]
 
 
 @frozen
@@ -98,7 +107,29 @@ class LossReport:
         )
 
 
+@attrs.frozen
+class WithdrawalReport:
+    """`Context.peer_lost`: that one sighting has ended."""
+
+    sighting: Sighting
+
+
 Report = RecordReport | AddressReport | LossReport
+
+
+@attrs.frozen
+class Reported:
+    """One report.
+
+    Attributes:
+        source: Which backend instance made it.
+        report: What it said; its own mistakes are found before, and raise at its call.
+        sighting: The handle that the backend was given for it.
+    """
+
+    source: str
+    report: Report | WithdrawalReport
+    sighting: Sighting | None = None
 
 
 def check_key(call: str, key: object) -> PeerKey:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import attrs
 
+from peernet_core.backends.reports import Reported
 from peernet_core.cli.failures import FAILED
 from peernet_core.cli.greeting import GREETING, Greeter
 from peernet_core.cli.invocation import Invocation
 from peernet_core.cli.logs import logging_to
 from peernet_core.cli.output import note
 from peernet_core.cli.places import configuration_path
+from peernet_core.cli.recorder import Recorder
 from peernet_core.cli.stopping import Stopping
 from peernet_core.cli.views import JsonView, LogView, TableView, View
 from peernet_core.configuration.config import Config, SourceConfig
@@ -29,7 +32,7 @@ from peernet_core.errors import ConfigurationError
 from peernet_core.node import Node
 from peernet_core.storage.data_directory import default_data_dir
 
-__all__ = ["run_node"]
+__all__ = ["Setting", "host", "read_setting", "run_node"]
 
 DEFAULT_BACKEND: Final = "mdns"
 
@@ -41,43 +44,125 @@ _COMMANDS_AFTER_S: Final = 0.05
 _log = logging.getLogger(__name__)
 
 
-def run_node(invocation: Invocation, *, as_json: bool) -> None:
+def run_node(invocation: Invocation, *, as_json: bool, record: Path | None = None) -> None:
     """Run a node until somebody asks it to stop.
 
     Args:
         invocation: Says which configuration and data directory.
         as_json: Show events as JSON lines.
+        record: Where to write what the backends report.
 
     Raises:
         ConfigurationError: nothing was started.
         StorageError: the data directory cannot be used.
         ExceptionGroup: required backends failed to start, each a BackendError; what had started is stopped.
     """
+    setting = read_setting(invocation)
+    recorder = None if record is None else _start_recording(record, setting)
+
+    def witness(reported: Reported) -> None:
+        begin()
+        if recorder is not None:
+            recorder.take(reported)
+
+    def begin() -> None:
+        if recorder is not None:
+            recorder.begin(node.key)
+
+    def make_view(stopping: Stopping) -> View:
+        loop = asyncio.get_running_loop()
+        return _view(as_json=as_json, on_broken=lambda: loop.call_soon_threadsafe(stopping.ask))
+
+    node = Node(
+        setting.config,
+        backends=setting.backends,
+        data_dir=setting.data_dir,
+        witness=None if recorder is None else witness,
+    )
+    try:
+        host(node, make_view, debug=invocation.debug, on_running=begin)
+    finally:
+        if recorder is not None:
+            note(recorder.close())
+
+
+def _start_recording(path: Path, setting: Setting) -> Recorder:
+    recorder = Recorder(path, sources={each.source: each.provider or each.name for each in setting.backends})
+    note(f"recording: {path}")
+    return recorder
+
+
+@attrs.frozen
+class Setting:
+    """What a node is to be made of.
+
+    Attributes:
+        config: The settings.
+        backends: What discovers peers.
+        data_dir: Where identity, trust list and state are.
+    """
+
+    config: Config
+    backends: tuple[Backend, ...]
+    data_dir: Path
+
+
+def read_setting(invocation: Invocation) -> Setting:
+    """Read the configuration, and say on stderr which one it is.
+
+    Args:
+        invocation: Says which configuration and data directory.
+
+    Raises:
+        ConfigurationError: every mistake in it.
+    """
     config, backends = _configuration(configuration_path(invocation))
     data_dir = invocation.data_dir or default_data_dir(os.environ, configured=config.data_dir)
     _announce(config, data_dir, anything_enabled=bool(backends))
+    return Setting(config, backends, data_dir)
+
+
+def host(
+    node: Node,
+    make_view: Callable[[Stopping], View],
+    *,
+    debug: bool,
+    on_running: Callable[[], object] = lambda: None,
+) -> None:
+    """Run a node in this process, with its signals and its control socket, until somebody asks it to stop.
+
+    Args:
+        node: Not started yet.
+        make_view: Makes what shows its events, on the loop.
+        debug: Show everything that is logged.
+        on_running: Called when the node has started.
+
+    Raises:
+        StorageError: the data directory cannot be used.
+        ExceptionGroup: required backends failed to start, each a BackendError; what had started is stopped.
+    """
     _raise_descriptor_limit()
-    node = Node(config, backends=backends, data_dir=data_dir)
     gc.freeze()  # what was imported stays for good: the collector need not stop us to look through it again
     gc.enable()  # `peernet run` imports without it
-    asyncio.run(_host(node, as_json=as_json, debug=invocation.debug))
+    asyncio.run(_host(node, make_view, debug=debug, on_running=on_running))
 
 
-async def _host(node: Node, *, as_json: bool, debug: bool) -> None:
-    loop = asyncio.get_running_loop()
+async def _host(
+    node: Node,
+    make_view: Callable[[Stopping], View],
+    *,
+    debug: bool,
+    on_running: Callable[[], object],
+) -> None:
     stopping = Stopping(force=_leave_at_once)
-
-    def reader_gone() -> None:
-        loop.call_soon_threadsafe(stopping.ask)
-
-    view = _view(as_json=as_json, on_broken=reader_gone)
+    view = make_view(stopping)
     try:
         with (
             logging_to(view.note, debug=debug),
             stopping.on_signals(),
             stopping.on_reader_gone(sys.stdout.fileno()),
         ):
-            await _run_and_show(node, view, stopping)
+            await _run_and_show(node, view, stopping, on_running)
     finally:
         view.close()
 
@@ -128,12 +213,14 @@ def _view(*, as_json: bool, on_broken: Callable[[], object]) -> View:
     return LogView(on_broken)
 
 
-async def _run_and_show(node: Node, view: View, stopping: Stopping) -> None:
+async def _run_and_show(
+    node: Node, view: View, stopping: Stopping, on_running: Callable[[], object] = lambda: None
+) -> None:
     failure: Exception | None = None
     async with node.events(buffer=_EVENTS) as events, anyio.create_task_group() as viewing:
         viewing.start_soon(view.follow, node, events)
         try:
-            await _run(node, stopping)
+            await _run(node, stopping, on_running)
         except Exception as error:  # noqa: BLE001 - raised again when what led to it has been shown
             failure = error
         # Whoever reads too slowly misses the rest.
@@ -142,11 +229,12 @@ async def _run_and_show(node: Node, view: View, stopping: Stopping) -> None:
         raise failure
 
 
-async def _run(node: Node, stopping: Stopping) -> None:
+async def _run(node: Node, stopping: Stopping, on_running: Callable[[], object]) -> None:
     greeter = Greeter(node)
     node.protocol(GREETING)(greeter.answer)
     with stopping.cancelling_start():
         async with node, anyio.create_task_group() as tasks:
+            on_running()
             tasks.start_soon(_answer_commands, node, greeter)
             await stopping.wait()
             tasks.cancel_scope.cancel()

@@ -26,6 +26,9 @@ class LineWriter:
         encoding: The reader's; what it lacks is escaped.
         on_broken: Called once, in the writer's thread, when nobody will ever read the lines.
         max_lines: How many may wait.
+
+    Attributes:
+        error: Why the lines will never be read; None: they may be.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class LineWriter:
         self._lines: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._broken = False
+        self.error: OSError | None = None
         self._room: _Room | None = None
         # A daemon: it may be inside a write that never ends.
         self._thread = threading.Thread(target=self._write_all, name=f"write to {descriptor}", daemon=True)
@@ -74,12 +77,12 @@ class LineWriter:
             self._changed.notify()
             self._wake()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive() and not self._broken
+        return not self._thread.is_alive() and self.error is None
 
     def _queue(self, line: str, room: _Room | None) -> bool:
         data = line.encode(self._encoding, "backslashreplace") + b"\n"
         with self._changed:
-            if self._broken or self._closing:
+            if self.error is not None or self._closing:
                 return True
             if len(self._lines) >= self._max_lines:
                 self._room = room or self._room
@@ -98,12 +101,15 @@ class LineWriter:
                 data = self._lines.popleft()
             try:
                 self._write(data)
-            except OSError:
-                break
+            except OSError as error:
+                self._break(error)
+                return
             with self._changed:
                 self._wake()
+
+    def _break(self, error: OSError) -> None:
         with self._changed:
-            self._broken = True
+            self.error = error
             self._lines.clear()
             self._wake()
         if self._on_broken is not None:

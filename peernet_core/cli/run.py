@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -16,8 +17,14 @@ __all__ = ["command"]
 
 @click.command("run")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for a program.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write all that the backends report into a new file, to be played back.",
+)
 @click.pass_obj
-def command(invocation: Invocation, *, as_json: bool) -> None:
+def command(invocation: Invocation, *, as_json: bool, record: Path | None) -> None:
     """Run a node until it is told to stop.
 
     Shows a table of the trusted peers on a terminal, and log lines in a pipe. Ctrl-C stops it; a second one
@@ -30,7 +37,7 @@ def command(invocation: Invocation, *, as_json: bool) -> None:
     gc.disable()  # what an import makes stays: looking through it for garbage costs a tenth of the start
     from peernet_core.cli.hosting import run_node  # noqa: PLC0415 - see above
 
-    run_node(invocation, as_json=as_json)
+    run_node(invocation, as_json=as_json, record=record)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

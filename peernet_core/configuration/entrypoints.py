@@ -25,6 +25,7 @@ from peernet_core.configuration.config import (
     read_config,
     where_of,
 )
+from peernet_core.configuration.extras import missing_requirements
 from peernet_core.configuration.option_types import OptionField, describe_options
 from peernet_core.configuration.options import sole_cause, structure_options
 from peernet_core.configuration.wording import closest, join_words, one_line, quote
@@ -37,7 +38,7 @@ __all__ = ["Backend", "BackendIndex", "Inspection", "InstalledBackend", "check_c
 _log: Final = logging.getLogger(__name__)
 
 _CORE: Final = "peernet-core"
-_TARGET: Final = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+))?\s*(?:\[.*\])?")
+_TARGET: Final = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+))?\s*(?:\[(?P<extras>.*)\])?")
 _REQUIRES_CORE: Final = re.compile(r"\s*peernet[-_.]+core\b", re.IGNORECASE)
 # Without extras, marker, address or parentheses: what nearly every backend writes.
 _PLAIN_REQUIREMENT: Final = re.compile(
@@ -58,6 +59,7 @@ class InstalledBackend:
         requirement_problem: None: it fits this core; else what does not, as
             ``needs peernet-core<0.2,>=0.1 but 0.2.0 is running``.
         attribute: Where in the module the class is.
+        extra_problem: None, or what is not installed of the extra that it belongs to, and the remedy.
     """
 
     name: str
@@ -66,6 +68,7 @@ class InstalledBackend:
     module: str
     requirement_problem: str | None = None
     attribute: str = ""
+    extra_problem: str | None = None
 
     @property
     def provider(self) -> str:
@@ -133,9 +136,12 @@ class BackendIndex:
 
     Attributes:
         installed: Sorted by name.
+        incomplete: Those that belong to an extra which is not installed; they are no choice, and are not
+            imported.
     """
 
     installed: tuple[InstalledBackend, ...] = ()
+    incomplete: tuple[InstalledBackend, ...] = ()
 
     @classmethod
     def scan(cls) -> BackendIndex:
@@ -154,8 +160,10 @@ class BackendIndex:
             except Exception:  # noqa: BLE001  # metadata of any installed distribution may be damaged in any way
                 _log.warning("the metadata of a distribution cannot be read; passing it over", exc_info=True)
         # dict.fromkeys: an entry point that is declared twice in the same words is one.
+        backends = sorted(dict.fromkeys(each for those in found.values() for each in those), key=_order)
         return cls(
-            tuple(sorted(dict.fromkeys(each for those in found.values() for each in those), key=_order))
+            tuple(each for each in backends if each.extra_problem is None),
+            tuple(each for each in backends if each.extra_problem is not None),
         )
 
     def conflicts(self, installed: InstalledBackend) -> tuple[InstalledBackend, ...]:
@@ -271,6 +279,9 @@ class BackendIndex:
 
     def _why_missing(self, reference: str) -> str:
         distribution, _, name = reference.rpartition(":")
+        for each in self.incomplete:
+            if _same_name(each, name) and (not distribution or _is_from(each, distribution)):
+                return f"backend {quote(each.name)} {each.extra_problem}"
         provided = [each for each in self.installed if _is_from(each, distribution)]
         if provided:
             others = ", ".join(each.name for each in provided)
@@ -328,7 +339,17 @@ def _installed(entry: EntryPoint, distribution: Distribution, core: str | None) 
         module=target["module"] if target else entry.value,
         requirement_problem=None if core is None else next(_requirement_problems(distribution, core), None),
         attribute=(target["attribute"] or "") if target else "",
+        extra_problem=_extra_problem(distribution, (target["extras"] or "") if target else ""),
     )
+
+
+def _extra_problem(distribution: Distribution, extras: str) -> str | None:
+    names = [name.strip() for name in extras.split(",") if name.strip()]
+    missing = missing_requirements(distribution, names)
+    if not missing:
+        return None
+    wanted = f"{distribution.name}[{','.join(names)}]"
+    return f"belongs to {wanted}, and {join_words(missing, 'and')} is not installed: pip install '{wanted}'"
 
 
 def _requirement_problems(distribution: Distribution, core: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ from peernet_core.testing.laws import LawBrokenError
 from peernet_core.testing.leaks import open_descriptors, open_sockets, running_threads, unfinished_tasks
 from peernet_core.testing.place import FixedNetwork, Place
 from peernet_core.testing.radio import RadioDiscovery
+from peernet_core.testing.replay import ReplayDiscovery
 
 __all__ = [
     "BroadcastMedium",
@@ -42,6 +43,7 @@ __all__ = [
     "Member",
     "Place",
     "RadioDiscovery",
+    "ReplayDiscovery",
     "SilentDiscovery",
     "open_descriptors",
     "open_sockets",

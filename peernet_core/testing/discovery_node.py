@@ -94,10 +94,10 @@ class DiscoveryNode:
 
     # What a test does with it.
 
-    def trust(self, *others: DiscoveryNode) -> None:
+    def trust(self, *others: DiscoveryNode | PeerKey) -> None:
         """Trust them."""
         for other in others:
-            self._trust.add(other.key)
+            self._trust.add(other if isinstance(other, PeerKey) else other.key)
 
     def life(self, plugin: object, source: str = "kit") -> Life:
         """Give it an instance of a backend, not started yet."""

@@ -301,9 +301,9 @@ class LabNode:
             encoding="utf-8",
         )
 
-    def start(self, *, nofile: int | None = None) -> NodeProcess:
-        """Start `peernet run --json` and return without waiting for anything."""
-        return self._start(self._peernet("run", "--json"), nofile=nofile)
+    def start(self, *arguments: str, nofile: int | None = None) -> NodeProcess:
+        """Start `peernet run --json`, with more arguments, and return without waiting for anything."""
+        return self._start(self._peernet("run", "--json", *arguments), nofile=nofile)
 
     def start_application(self, source: str, *arguments: str) -> NodeProcess:
         """Start a Python program that prints lines of its own, and return without waiting for anything.
