@@ -16,7 +16,7 @@ from peernet_core.cli.greeting import Greeter
 from peernet_core.cli.hosting import _answer_commands, _run_and_show
 from peernet_core.cli.logs import logging_to
 from peernet_core.cli.stopping import Stopping
-from peernet_core.cli.views import View, _labels_of
+from peernet_core.cli.views import View, labels_of
 from peernet_core.configuration.config import Config, ListenAddress
 from peernet_core.errors import DataDirectoryInUseError, NodeClosedError
 from peernet_core.events import Event, NodeStarted, NodeStopped, Snapshot
@@ -140,7 +140,7 @@ def test_labels_outlive_the_node() -> None:
             return trust
 
     node = Stoppable()
-    label = _labels_of(cast("Node", node))
+    label = labels_of(cast("Node", node))
     assert label(KEY) == "kitchen"
     node.stopped = True
     assert label(KEY) == "kitchen"

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "peers": "List whom the running node knows, and how it stands with them.",
     "explain": "Say why a peer is, or is not, linked.",
     "status": "Show the running node: its addresses and its backends' health.",
+    "race": "Let the configured backends race: who finds whom first.",
     "backends": "List the discovery backends that are installed, or show one.",
     "new-backend": "Make a distribution for a discovery backend of your own.",
     "check": "Check a configuration, and show every mistake.",

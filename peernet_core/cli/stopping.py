@@ -24,15 +24,21 @@ class Stopping:
 
     Args:
         force: Called when somebody insists with a second Ctrl-C; it ends the process.
+
+    Attributes:
+        asked_at: When somebody asked first, in the loop's time; None: nobody has.
     """
 
     def __init__(self, force: Callable[[], object]) -> None:
+        self.asked_at: float | None = None
         self._force = force
         self._asked = anyio.Event()
         self._starting: asyncio.Task[object] | None = None
 
     def ask(self) -> None:
         """Ask to stop; what is still starting is cancelled, once."""
+        if self.asked_at is None:
+            self.asked_at = anyio.current_time()
         self._asked.set()
         starting, self._starting = self._starting, None
         if starting is not None:

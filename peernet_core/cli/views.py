@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peernet_core.keys import PeerKey
     from peernet_core.node import Node
 
-__all__ = ["JsonView", "LogView", "TableView", "View"]
+__all__ = ["JsonView", "LogView", "TableView", "View", "labels_of"]
 
 _REFRESH_S: Final = 1.0
 _SHORTEST_REFRESH_S: Final = 0.1
@@ -83,7 +83,7 @@ class LogView(View):
         self._log = LineWriter(sys.stderr.fileno(), encoding=sys.stderr.encoding)
 
     async def follow(self, node: Node, events: AsyncIterator[Event]) -> None:
-        lines = LogLines(_labels_of(node))
+        lines = LogLines(labels_of(node))
         async for event in events:
             line = lines.line(event)
             if line is not None:
@@ -109,7 +109,7 @@ class TableView(View):
         self._changed = anyio.Event()
 
     async def follow(self, node: Node, events: AsyncIterator[Event]) -> None:
-        lines = LogLines(_labels_of(node))
+        lines = LogLines(labels_of(node))
         async with anyio.create_task_group() as tasks:
             async for event in events:
                 if isinstance(event, NodeStarted):
@@ -136,7 +136,7 @@ class TableView(View):
                 await self._changed.wait()
 
 
-def _labels_of(node: Node) -> Callable[[PeerKey], str]:
+def labels_of(node: Node) -> Callable[[PeerKey], str]:
     """What the person calls a key; what was known last when the node is stopped already."""
     known: dict[PeerKey, str] = {}
 

@@ -1,4 +1,4 @@
-"""A field bug becomes a test: what a host heard by mDNS is played back, in virtual time and without a network."""
+"""A field bug becomes a test: what a host heard by mDNS is played back in virtual time, without a network."""
 
 from __future__ import annotations
 
