@@ -107,6 +107,16 @@ def test_a_killed_node_leaves_a_recording(kitchen: Place, garden: NodeProcess, t
     assert garden.seen("node_started")
 
 
+def test_a_node_that_hears_nothing_leaves_a_recording(kitchen: Place, tmp_path: Path) -> None:
+    """It says whose it is, and that there was nothing."""
+    path = tmp_path / "bug.jsonl"
+    with kitchen.start("--record", path) as process:
+        process.wait("node_started")
+        assert process.terminate() == 0
+    recording = read_recording(path)
+    assert (recording.header.key, recording.entries) == (kitchen.key, ())
+
+
 def test_a_recording_that_is_there_is_refused(kitchen: Place, tmp_path: Path) -> None:
     """One line, status 2, before anything is started; the file stays as it is."""
     path = tmp_path / "bug.jsonl"

@@ -176,6 +176,21 @@ def test_a_source_that_knew_before_the_link() -> None:
     assert peer.lapses == (Lapse("radio", 4.0, 6.0),)
 
 
+def test_only_the_first_loss_after_the_end_counts() -> None:
+    """Something old may come up again while a peer is gone, through anybody."""
+    peer = kitchen(
+        (0.5, found("lan")),
+        (1.0, CONNECTED),
+        (10.0, KILLED),
+        (12.0, lost("lan")),
+        (13.0, found("lan")),
+        (14.0, found("radio")),
+        (15.0, lost("lan")),
+        (16.0, lost("radio")),
+    )
+    assert peer.absences == (Absence(10.0, WHY, 20.0, False, (Claim("lan", 2.0),)),)
+
+
 def test_a_peer_that_comes_back() -> None:
     """Then the absence is over, and what its sources say later has to do with something else."""
     peer = kitchen(

@@ -247,6 +247,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(
     script=[Step(0, "record", 0, 9.5, 2, True), Step(3, "lost in thread", 0, None, 0, False)], same_key=False
 )
+@example(
+    script=[Step(0, "record", 0, 9.5, 0, True), Step(3, "lost in thread", 0, None, 0, True)], same_key=True
+)
 @example(script=[Step(0, "record", 9, 9.5, 0, True), Step(3, "hint", 3, None, 0, False)], same_key=False)
 def test_a_replay_leads_to_the_same_events_and_state(script: list[Step], same_key: bool, path: Path) -> None:
     """Records of peers and strangers, forged, outdated, our own; hints; losses; leases: in virtual time."""

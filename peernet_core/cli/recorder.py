@@ -79,7 +79,7 @@ class Recorder:
         if self._unsaid and self._writer.offer(encode_missing(self._unsaid, at_s=at_s)):
             self._unsaid = 0
         line = encode_reported(reported, at_s=at_s)
-        if not self._unsaid and len(line) < MAX_LINE_BYTES and self._writer.offer(line):
+        if len(line) < MAX_LINE_BYTES and self._writer.offer(line):
             self.count += 1
         else:
             self.missing += 1

@@ -55,5 +55,5 @@ def _requirements(provider: Distribution, extra: str) -> Iterator[Requirement]:
         except InvalidRequirement:  # whoever installed it made something of it
             continue
         marker = requirement.marker
-        if marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
+        if marker is not None and marker.evaluate({"extra": extra}):
             yield requirement
