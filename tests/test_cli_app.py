@@ -133,6 +133,7 @@ def test_another_missing_module_is_no_usage_error(tmp_path: Path) -> None:
             {"anyio", "asyncio", "cattrs", "packaging.requirements", "rich", "segno", "peernet_manual"},
         ),
         (["run", "--help"], {"anyio", "asyncio", "rich", "segno", "peernet_core.node"}),
+        (["race", "--help"], {"anyio", "asyncio", "rich", "segno", "peernet_core.node"}),
     ],
 )
 def test_a_short_command_imports_little(arguments: list[str], unwanted: set[str], tmp_path: Path) -> None:

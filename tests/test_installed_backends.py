@@ -55,6 +55,8 @@ class Distribution:
     backend: str | None = None
     said: str | None = None
     """By `peernet check`, after where; None: nothing."""
+    listed: bool = True
+    """By `peernet backends`."""
 
     @property
     def entry(self) -> str:
@@ -101,6 +103,15 @@ DISTRIBUTIONS = [
         requires="peernet-core>=7",
         module="raise SystemExit('it was imported')",
         said=f"broken-future 1.0 needs peernet-core>=7 but {CORE} is running; it was not imported",
+    ),
+    Distribution(
+        "partial",
+        target="Good [deluxe]",
+        requires='peernet-core>=0.1\nRequires-Dist: no-such-thing>=3; extra == "deluxe"',
+        module="raise SystemExit('it was imported')",
+        said='backend "partial" belongs to broken-partial[deluxe], and no-such-thing>=3 is not installed: '
+        "pip install 'broken-partial[deluxe]'",
+        listed=False,
     ),
     Distribution("crash", module="1 / 0\n", said=IMPORTING + "ZeroDivisionError: division by zero"),
     Distribution(
@@ -271,7 +282,9 @@ def test_what_nobody_selects_is_not_imported_and_harms_nobody(environment: Envir
     )
     assert (done.returncode, done.stderr) == (0, "")
     listed = json.loads(environment.peernet("backends", "--json").stdout)
-    assert {each["name"] for each in listed} >= {each.entry for each in DISTRIBUTIONS}
+    names = {each["name"] for each in listed}
+    assert names >= {each.entry for each in DISTRIBUTIONS if each.listed}
+    assert not names & {each.entry for each in DISTRIBUTIONS if not each.listed}
     unusable = {each["name"]: each["problem"] for each in listed if not each["usable"]}
     assert unusable == {"future": f"needs peernet-core>=7 but {CORE} is running"}
     assert all(each["conflicts"] for each in listed if each["name"] == "manual")
