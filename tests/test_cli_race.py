@@ -18,7 +18,7 @@ import pytest
 
 from peernet_core.addresses import Address
 from peernet_core.cli.race_table import race_object, show_race
-from peernet_core.decisions.race import (
+from peernet_core.decisions.race_result import (
     Absence,
     Claim,
     Find,

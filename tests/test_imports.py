@@ -31,8 +31,8 @@ PURE: Final = (
     "decisions.deadlines decisions.statements decisions.source_view decisions.ledger decisions.strangers"
     " decisions.candidates decisions.backoff decisions.rates decisions.sightings decisions.frames"
     " decisions.agreement decisions.effects decisions.lookups decisions.boot_ids decisions.pursuit"
-    " decisions.explanation decisions.registry decisions.admission decisions.race"
-    " backends.reports backends.recording"
+    " decisions.explanation decisions.registry decisions.admission"
+    " decisions.race_result decisions.race backends.reports backends.recording"
 )
 SHELL: Final = (
     "storage network network_watch links.certificates links.sockets links.transport links.framed links.dialer"

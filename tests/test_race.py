@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peernet_core.addresses import Address
-from peernet_core.decisions.race import (
+from peernet_core.decisions.race import Race
+from peernet_core.decisions.race_result import (
     Absence,
     Claim,
     Find,
     Lapse,
     PeerResult,
-    Race,
     RaceResult,
     Refusal,
     SourceResult,

@@ -10,7 +10,7 @@ import click
 from peernet_core.addresses import Address
 from peernet_core.cli.json_lines import address_object
 from peernet_core.cli.output import show_table
-from peernet_core.decisions.race import Absence, Claim, PeerResult, RaceResult, SourceResult
+from peernet_core.decisions.race_result import Absence, Claim, PeerResult, RaceResult, SourceResult
 from peernet_core.keys import PeerKey
 
 __all__ = ["race_object", "show_race"]
