@@ -67,6 +67,15 @@ def test_a_stalled_reader_stalls_nobody(pipe: tuple[int, int]) -> None:
     os.close(reader)  # ends the thread
 
 
+def test_there_is_room_for_one_last_line(pipe: tuple[int, int]) -> None:
+    """However full it is: it comes after all others."""
+    reader, descriptor = pipe
+    writer = LineWriter(descriptor, max_lines=0)
+    assert not writer.offer("no room")
+    assert writer.close(last="goodbye")
+    assert os.read(reader, 100) == b"goodbye\n"
+
+
 async def test_writing_waits_for_room(pipe: tuple[int, int]) -> None:
     """`write` returns when its line is queued: not before somebody reads, and then soon."""
     reader, descriptor = pipe

@@ -145,6 +145,43 @@ def test_a_disk_that_is_too_slow_loses_reports_and_says_so(
     )
 
 
+def test_what_is_missing_at_the_end_is_said_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the disk is too slow to the last: there is always room for that number."""
+    path = tmp_path / "bug.jsonl"
+    write = os.write
+    recorder = start(path, max_waiting=4)
+
+    def slow(descriptor: int, data: bytes) -> int:
+        writer = recorder._writer
+        with writer._changed:
+            assert writer._changed.wait_for(lambda: writer._closing, 30)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    recorder.begin(KEY)
+    for number in range(50):
+        recorder.take(report(number))
+    assert recorder.close().endswith(f"; {recorder.missing} are missing: the disk was too slow")
+    assert read_recording(path).missing == recorder.missing >= 46
+
+
+def test_nothing_comes_before_the_number_of_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report that finds room is left out as well, while there was none for that number."""
+    recorder = start(tmp_path / "bug.jsonl")
+    recorder.begin(KEY)
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder._writer, "offer", lambda _: False)
+        recorder.take(report(1))
+        patch.setattr(recorder._writer, "offer", lambda line: "missing" not in line)
+        recorder.take(report(2))
+    recorder.take(report(3))
+    recorder.close()
+    recording = read_recording(tmp_path / "bug.jsonl")
+    assert (recording.missing, numbers(recording)) == (2, [b"3"])
+
+
 def test_a_disk_that_hangs_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a second the recording is left as it is."""
     path = tmp_path / "bug.jsonl"

@@ -66,21 +66,27 @@ class LineWriter:
         while not self._queue(line, (loop, room := asyncio.Event())):
             await room.wait()
 
-    def close(self, *, timeout_s: float = FLUSH_S) -> bool:
+    def close(self, *, last: str = "", timeout_s: float = FLUSH_S) -> bool:
         """Write what is queued and end the thread; give up after the timeout.
+
+        Args:
+            last: One more line, for which there is always room.
+            timeout_s: How long it may take.
 
         Returns:
             Whether everything went out.
         """
         with self._changed:
             self._closing = True
+            if last and self.error is None:
+                self._lines.append(self._encode(last))
             self._changed.notify()
             self._wake()
         self._thread.join(timeout_s)
         return not self._thread.is_alive() and self.error is None
 
     def _queue(self, line: str, room: _Room | None) -> bool:
-        data = line.encode(self._encoding, "backslashreplace") + b"\n"
+        data = self._encode(line)
         with self._changed:
             if self.error is not None or self._closing:
                 return True
@@ -90,6 +96,9 @@ class LineWriter:
             self._lines.append(data)
             self._changed.notify()
         return True
+
+    def _encode(self, line: str) -> bytes:
+        return line.encode(self._encoding, "backslashreplace") + b"\n"
 
     def _write_all(self) -> None:
         while True:

@@ -79,7 +79,8 @@ class Recorder:
         if self._unsaid and self._writer.offer(encode_missing(self._unsaid, at_s=at_s)):
             self._unsaid = 0
         line = encode_reported(reported, at_s=at_s)
-        if len(line) < MAX_LINE_BYTES and self._writer.offer(line):
+        # What comes after missing ones must not stand before their number.
+        if not self._unsaid and len(line) < MAX_LINE_BYTES and self._writer.offer(line):
             self.count += 1
         else:
             self.missing += 1
@@ -91,9 +92,8 @@ class Recorder:
         Returns:
             What became of it, for a person.
         """
-        if self._unsaid:
-            self._writer.offer(encode_missing(self._unsaid, at_s=self._clock() - self._began))
-        whole = self._writer.close()
+        unsaid = encode_missing(self._unsaid, at_s=self._clock() - self._began) if self._unsaid else ""
+        whole = self._writer.close(last=unsaid)
         if self._writer.error is None and not whole:  # its thread hangs in a write, and has the descriptor
             return f"{self.path}: the end of the recording is missing: the disk is too slow"
         os.close(self._descriptor)
