@@ -107,7 +107,7 @@ class LossReport:
         )
 
 
-@attrs.frozen
+@frozen
 class WithdrawalReport:
     """`Context.peer_lost`: that one sighting has ended."""
 
@@ -117,7 +117,7 @@ class WithdrawalReport:
 Report = RecordReport | AddressReport | LossReport
 
 
-@attrs.frozen
+@frozen
 class Reported:
     """One report.
 

@@ -11,19 +11,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import attrs
 
-from peernet_core.backends.reports import Reported
 from peernet_core.cli.failures import FAILED
 from peernet_core.cli.greeting import GREETING, Greeter
 from peernet_core.cli.invocation import Invocation
 from peernet_core.cli.logs import logging_to
 from peernet_core.cli.output import note
 from peernet_core.cli.places import configuration_path
-from peernet_core.cli.recorder import Recorder
 from peernet_core.cli.stopping import Stopping
 from peernet_core.cli.views import JsonView, LogView, TableView, View
 from peernet_core.configuration.config import Config, SourceConfig
@@ -31,6 +29,10 @@ from peernet_core.configuration.entrypoints import Backend, BackendIndex, load_c
 from peernet_core.errors import ConfigurationError
 from peernet_core.node import Node
 from peernet_core.storage.data_directory import default_data_dir
+
+if TYPE_CHECKING:
+    from peernet_core.backends.reports import Reported
+    from peernet_core.cli.recorder import Recorder
 
 __all__ = ["Setting", "host", "read_setting", "run_node"]
 
@@ -87,6 +89,8 @@ def run_node(invocation: Invocation, *, as_json: bool, record: Path | None = Non
 
 
 def _start_recording(path: Path, setting: Setting) -> Recorder:
+    from peernet_core.cli.recorder import Recorder  # noqa: PLC0415 - few starts need it
+
     recorder = Recorder(path, sources={each.source: each.provider or each.name for each in setting.backends})
     note(f"recording: {path}")
     return recorder
