@@ -9,14 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 __all__ = ["missing_requirements"]
 
 _NAMES_AN_EXTRA: Final = re.compile(r"\bextra\b")
+_PLAIN: Final = re.compile(
+    r"(?P<name>[\w.-]+)\s*(?P<versions>[<>=!~][^;\[@()]*)?;\s*extra\s*==\s*[\"'](?P<extra>[\w.-]+)[\"']\s*"
+)
+"""As nearly all are written: read without packaging's grammar, whose import every start would pay."""
+
+_Required = tuple[str, "SpecifierSet", frozenset[str]]
+"""A distribution, its versions, and which of its extras."""
 
 
 def missing_requirements(provider: Distribution, extras: Iterable[str]) -> tuple[str, ...]:
@@ -31,29 +38,49 @@ def missing_requirements(provider: Distribution, extras: Iterable[str]) -> tuple
 
 def _missing(provider: Distribution, extras: list[str], seen: set[tuple[str, str]]) -> Iterator[str]:
     for extra in extras:
-        here = canonicalize_name(provider.name), canonicalize_name(extra)
+        here = _canonical(provider.name), _canonical(extra)
         if here in seen:  # an extra may name others of its own distribution, in a circle as well
             continue
         seen.add(here)
-        for requirement in _requirements(provider, extra):
+        for name, versions, theirs in _requirements(provider, extra):
             try:
-                found = distribution(requirement.name)
+                found = distribution(name)
             except PackageNotFoundError:
                 found = None
-            if found is not None and requirement.specifier.contains(found.version, prereleases=True):
-                yield from _missing(found, sorted(requirement.extras), seen)
+            if found is not None and versions.contains(found.version, prereleases=True):
+                yield from _missing(found, sorted(theirs), seen)
             else:
-                yield f"{requirement.name}{requirement.specifier}"
+                yield f"{name}{versions}"
 
 
-def _requirements(provider: Distribution, extra: str) -> Iterator[Requirement]:
+def _requirements(provider: Distribution, extra: str) -> Iterator[_Required]:
     for text in provider.requires or ():
-        if _NAMES_AN_EXTRA.search(text) is None:
-            continue
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:  # whoever installed it made something of it
-            continue
-        marker = requirement.marker
-        if marker is not None and marker.evaluate({"extra": extra}):
-            yield requirement
+        if _NAMES_AN_EXTRA.search(text) is not None:
+            try:
+                required = _read(text, extra)
+            except ValueError:  # each of packaging's errors is one; whoever installed it made something of it
+                continue
+            if required is not None:
+                yield required
+
+
+def _read(text: str, extra: str) -> _Required | None:
+    """What a requirement names, if this extra has it."""
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - only where a backend belongs to an extra
+
+    plain = _PLAIN.fullmatch(text)
+    if plain is not None:
+        if _canonical(plain["extra"]) != _canonical(extra):
+            return None
+        return plain["name"], SpecifierSet(plain["versions"] or ""), frozenset()
+    from packaging.requirements import Requirement  # noqa: PLC0415 - see _PLAIN
+
+    requirement = Requirement(text)
+    if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):
+        return None
+    return requirement.name, requirement.specifier, frozenset(requirement.extras)
+
+
+def _canonical(name: str) -> str:
+    """A name as it is compared (PEP 503, PEP 685)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
