@@ -38,7 +38,6 @@ from peernet_core.policy import Policy
 __all__ = ["Engine"]
 
 _LOG: Final = logging.getLogger(__name__)
-_TRUST_POLL_S: Final = 0.25
 _GOODBYE_S: Final = 0.5
 _KNOWN_TTL_S: Final = 600.0
 """How long a remembered address is believed before anybody has confirmed it."""
@@ -274,7 +273,7 @@ class Engine:
         watcher = self.home.watcher
         assert watcher is not None
         while True:
-            await asyncio.sleep(_TRUST_POLL_S)
+            await asyncio.sleep(watcher.wait_s)
             watcher.poll(now=self.clock())
 
     def _trust_changed(self, key: PeerKey, trusted: bool) -> None:

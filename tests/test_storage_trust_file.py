@@ -191,6 +191,19 @@ class TestWatching:
             problems += watcher.poll(now=start_s + step * 0.25)
         return problems
 
+    def test_a_node_looks_once_a_second_until_something_is_new(
+        self, file: TrustFile, trust: TrustList, watcher: TrustWatcher
+    ) -> None:
+        """An idle node sleeps; a removal by the command is followed a second and a half later at most."""
+        self.polls(watcher, 10)
+        looks = [20.0]
+        TrustFile(file.path).remove(ALICE)  # just after a look
+        while ALICE in trust:
+            looks.append(looks[-1] + watcher.wait_s)
+            watcher.poll(now=looks[-1])
+        assert looks == [20.0, 21.0, 21.25]
+        assert watcher.wait_s == 1.0
+
     def test_a_peer_that_the_command_removes_is_gone_in_half_a_second(
         self, file: TrustFile, trust: TrustList, watcher: TrustWatcher
     ) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from peernet_core.errors import ConfigurationError, StorageError
 from peernet_core.keys import PeerKey
 from peernet_core.storage.files import explain, open_lock_file, read_file, replace_file, try_lock
-from peernet_core.storage.trust_settling import FileStamp, TrustChange, TrustSettling
+from peernet_core.storage.trust_settling import STILL_S, FileStamp, TrustChange, TrustSettling
 from peernet_core.trust import TrustDocument, TrustList
 
 __all__ = ["TrustFile", "TrustWatcher"]
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _MAX_BYTES: Final = 8 * 1024 * 1024
 _MAX_NOTE_BYTES: Final = 200
 _LOCK_POLL_S: Final = 0.05
+_POLL_S: Final = 1.0
 
 
 class TrustFile:
@@ -155,7 +156,7 @@ class TrustFile:
 
 
 class TrustWatcher:
-    """Keeps a trust list as the file says; the node calls `poll` every 250 ms.
+    """Keeps a trust list as the file says; the node calls `poll` again after `wait_s`.
 
     Who changes the list and the file itself changes the file first: then no poll in between undoes it.
 
@@ -169,6 +170,11 @@ class TrustWatcher:
         self._file = file
         self._trust = trust
         self._settling = TrustSettling(document, trust.keys())
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the next look: a file that nobody edits need not wake an idle node often."""
+        return _POLL_S if self._settling.settled else STILL_S
 
     def poll(self, *, now: float) -> tuple[str, ...]:
         """Look at the file and apply what is due to the list.

@@ -84,6 +84,11 @@ class TrustSettling:
         self._since = 0.0
         self._reported: tuple[str, ...] = ()
 
+    @property
+    def settled(self) -> bool:
+        """Whether all of the file, as it was when it was looked at last, has been taken."""
+        return self._seen and self._phase is _Phase.SETTLED
+
     def due(self, stamp: FileStamp | None, *, now: float) -> bool:
         """Whether the file, which looks like this now, is to be read and given to `settle`."""
         if not self._seen or stamp != self._stamp:
