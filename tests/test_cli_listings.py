@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from peernet_core.addresses import Address
+from peernet_core.cli import answers
 from peernet_core.cli.asking import ago
+from peernet_core.events import PeerState, PeerStatus
 from peernet_core.keys import Identity
 from peernet_core.storage.identity_file import load_or_create
 from peernet_core.storage.trust_file import TrustFile
@@ -75,6 +78,13 @@ def test_peers_are_listed_for_programs(running: Path) -> None:
     (peer,) = json.loads(out)
     assert status == 0
     assert (peer["key"], peer["addresses"]) == (str(FRIEND), ["127.0.0.1:9"])
+
+
+def test_a_place_that_two_sources_name_is_listed_once() -> None:
+    """Programs get places; who names each is `peernet explain`'s."""
+    places = [Address.parse("10.0.0.1:7100", source=source) for source in ("lan", "inbound")]
+    peer = PeerStatus(FRIEND, "garden", PeerState.WAITING, places[0], 0.0, tuple(places))
+    assert answers._peer_object(peer)["addresses"] == ["10.0.0.1:7100"]
 
 
 def test_strangers_are_listed(running: Path) -> None:

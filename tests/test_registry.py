@@ -431,6 +431,23 @@ def test_contrary_evidence_questions_the_link(deciding: Bench) -> None:
     assert deciding.closed() == [1]
 
 
+def test_the_operators_word_that_a_peer_is_elsewhere_questions_the_link(deciding: Bench) -> None:
+    """Only where it is news, and another place than the link's; what anybody may say moves nothing."""
+    deciding.inbound(1)
+    deciding.see(HERE)
+    assert deciding.frames() == []
+    deciding.see(THERE.with_source("rumour"), configured=False)
+    assert deciding.frames() == []
+    deciding.see(THERE)
+    assert [type(frame) for _, frame in deciding.frames()] == [Ping]
+    deciding.wait()
+    assert PeerDisconnected(LARGE.key, "no answer to a ping") in deciding.events()
+    assert THERE in deciding.dialed()
+    deciding.inbound(2)
+    deciding.see(THERE)
+    assert deciding.frames() == []
+
+
 def test_a_policy_may_keep_an_address_without_dialing_it() -> None:
     """KEEP shows the peer and leaves it alone."""
 

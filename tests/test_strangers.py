@@ -73,6 +73,15 @@ def test_strangers_are_listed(strangers: Strangers) -> None:
     )
 
 
+def test_what_is_heard_at_two_places_is_one_candidate(strangers: Strangers) -> None:
+    """A record heard over IPv4 and over IPv6 names each of its addresses once; the longest lease counts."""
+    for now, ttl_s, ip in ((0.0, 60.0, "10.0.0.1"), (1.0, 30.0, "10.0.0.2")):
+        heard = (parse_ip(ip), "eth0")
+        strangers.record_seen("lan", record(1, A, B), ttl_s=ttl_s, heard=heard, now=now)
+    found = [(str(each.address), each.seen_at, each.expires_at) for each in strangers.candidates(KEY)]
+    assert found == [(A, 1.0, 60.0), (B, 1.0, 60.0)]
+
+
 def test_a_refresh_is_the_same_sighting(strangers: Strangers) -> None:
     """For records and for hints; the lease counts from the last."""
     first = strangers.record_seen("lan", record(1, A), ttl_s=60, now=0.0)

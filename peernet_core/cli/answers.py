@@ -119,5 +119,6 @@ def _peer_object(peer: PeerStatus) -> dict[str, object]:
         "address": None if peer.address is None else str(peer.address),
         "source": None if peer.address is None else peer.address.source,
         "since": peer.since,
-        "addresses": [str(address) for address in peer.addresses],
+        # Several sources may name one.
+        "addresses": list(dict.fromkeys(str(address) for address in peer.addresses)),
     }

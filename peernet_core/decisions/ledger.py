@@ -27,6 +27,7 @@ from peernet_core.decisions.statements import (
     hint_statement,
     is_over,
     lease_end,
+    merged,
     record_report,
     record_statement,
 )
@@ -228,17 +229,7 @@ class Ledger:
         peer = self._peers.get(key.raw)
         if peer is None:
             return []
-        statements = [each for view in peer.views.values() for each in view.statements.values()]
-        statements.sort(key=lambda each: -each.seen_at)
-        found: dict[Hashable, Candidate] = {}
-        for statement in statements:
-            for candidate in statement.candidates():
-                same = found.setdefault((candidate.address, candidate.kind, candidate.heard), candidate)
-                if _outlasts(candidate, same):
-                    found[same.address, same.kind, same.heard] = attrs.evolve(
-                        same, expires_at=candidate.expires_at
-                    )
-        return list(found.values())
+        return merged(each for view in peer.views.values() for each in view.statements.values())
 
     def is_live(self, key: PeerKey) -> bool:
         """Whether any address of `key` is live."""
@@ -358,9 +349,3 @@ class Ledger:
             self._verified[source, data] = held
         else:
             del self._verified[source, data]
-
-
-def _outlasts(one: Candidate, other: Candidate) -> bool:
-    if other.expires_at is None:
-        return False
-    return one.expires_at is None or one.expires_at > other.expires_at

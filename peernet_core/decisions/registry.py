@@ -156,6 +156,8 @@ class Registry:
             source, key, address, ttl_s=ttl_s, configured=configured, now=now
         )
         self._heard(report.events, unsigned=None if configured else address.ip, now=now)
+        if configured and any(isinstance(event, PeerDiscovered) for event in report.events):
+            self._contradict(key, address, now=now)
         assert report.sighting is not None  # only a record can be none
         return report.sighting
 
@@ -474,6 +476,14 @@ class Registry:
                 pursuit.discovered(event.address, vouched=event.address.ip != unsigned, now=now)
             else:
                 self._lookups.lost_sight(event.key, now=now)
+            self._settle(pursuit, now=now)
+
+    def _contradict(self, key: PeerKey, address: Address, *, now: float) -> None:
+        """The operator says that the peer is somewhere else than its link: that may be dead."""
+        link = self.link_address(key)
+        if link is not None and link.endpoint != address.endpoint:
+            pursuit = self._pursuits[key]
+            pursuit.suspect(now=now)
             self._settle(pursuit, now=now)
 
     def _vindicate(self, key: PeerKey, source: str) -> None:

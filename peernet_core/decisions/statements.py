@@ -6,9 +6,11 @@ Pure. A report that repeats another of the same source and key refreshes it; `St
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from ipaddress import IPv6Address
 from typing import Final
+
+import attrs
 
 from peernet_core.addresses import Address, IPAddress, normalize_ip, with_zone
 from peernet_core.contract import Sighting
@@ -27,6 +29,7 @@ __all__ = [
     "hint_statement",
     "is_over",
     "lease_end",
+    "merged",
     "record_report",
     "record_statement",
 ]
@@ -202,3 +205,26 @@ def hint_statement(
     """Build the statement for a bare address."""
     sighting = Sighting(sighting_id, key, source, (address.with_source(source),))
     return Statement(sighting, kind, hint_report(address, kind), None, None, True, expires_at, now)
+
+
+def merged(statements: Iterable[Statement]) -> list[Candidate]:
+    """Every address in them, once for each source, kind and place where it was heard.
+
+    The most recently reported come first, those of one report in its order; of several leases the longest
+    counts.
+    """
+    found: dict[Hashable, Candidate] = {}
+    for statement in sorted(statements, key=lambda each: -each.seen_at):
+        for candidate in statement.candidates():
+            same = found.setdefault((candidate.address, candidate.kind, candidate.heard), candidate)
+            if _outlasts(candidate, same):
+                found[same.address, same.kind, same.heard] = attrs.evolve(
+                    same, expires_at=candidate.expires_at
+                )
+    return list(found.values())
+
+
+def _outlasts(one: Candidate, other: Candidate) -> bool:
+    if other.expires_at is None:
+        return False
+    return one.expires_at is None or one.expires_at > other.expires_at

@@ -25,6 +25,7 @@ from peernet_core.decisions.statements import (
     hint_statement,
     is_over,
     lease_end,
+    merged,
     record_report,
     record_statement,
 )
@@ -152,9 +153,8 @@ class Strangers:
             self._make_room(statement)
 
     def candidates(self, key: PeerKey) -> list[Candidate]:
-        """Every address that somebody names for this key, the most recently reported first."""
-        statements = sorted(self._of(key), key=lambda each: -each.seen_at)
-        return [candidate for statement in statements for candidate in statement.candidates()]
+        """Every address that somebody names for this key; see `merged`."""
+        return merged(self._of(key))
 
     def take(self, key: PeerKey, *, now: float) -> tuple[Statement, ...]:
         """Hand over what is held of a key that became trusted, least recently reported first."""
