@@ -11,6 +11,7 @@ import ssl
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,27 +185,58 @@ def test_two_nodes_that_trust_each_other_agree_on_tls_1_3_and_the_protocol() -> 
     assert authenticated_key(far.getpeercert(binary_form=True) or b"", {ALICE.key}) == ALICE.key
 
 
-def test_connections_to_one_key_share_a_context_and_each_offers_its_own_protocol() -> None:
-    """A context costs 18 kB, so a peer's streams do not take another each."""
+def test_a_connection_has_the_context_of_its_key_for_the_handshake_alone() -> None:
+    """That costs 18 kB; so no link and no stream keeps it, and each offers its own protocol all the same."""
     contexts = TlsContexts(ALICE)
     server = TlsContexts(BOB, [ALICE.key], ["chat/1"]).server
     link, _ = handshake(contexts.client(BOB.key, LINK_PROTOCOL), server)
     stream, _ = handshake(contexts.client(BOB.key, "chat/1"), server)
-    assert link.context is stream.context
+    assert link.context is stream.context is contexts._dialing
     assert (link.selected_alpn_protocol(), stream.selected_alpn_protocol()) == (LINK_PROTOCOL, "chat/1")
-    assert contexts.client(CAROL.key, LINK_PROTOCOL) is not link.context
+    lent = weakref.ref(contexts._clients[BOB.key])
+    contexts.client(CAROL.key, LINK_PROTOCOL)
+    contexts._clients.clear()
+    gc.collect()
+    assert lent() is None
 
 
-def test_contexts_that_nobody_uses_are_bounded_and_those_in_use_are_found_again() -> None:
-    """Ten thousand dialed strangers leave 64 contexts behind, and a link keeps its own."""
+def test_what_a_connection_keeps_trusts_nobody_and_has_nothing_to_show() -> None:
+    """Should it ever be used as it is, it lets nobody in."""
     contexts = TlsContexts(ALICE)
-    in_use = contexts.client(BOB.key, LINK_PROTOCOL)
+    dialing = contexts.client(BOB.key, LINK_PROTOCOL)
+    dialing.sslobject_class = ssl.SSLObject
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(dialing, TlsContexts(BOB, [ALICE.key]).server)
+
+
+def test_a_failed_handshake_leaves_the_next_one_its_own_key() -> None:
+    """Each connection trusts the key that was asked for last before it began, and no other."""
+    contexts = TlsContexts(ALICE)
+    bob, carol = (TlsContexts(each, [ALICE.key]).server for each in (BOB, CAROL))
+    for key, server, answers in (
+        (BOB.key, carol, False),
+        (CAROL.key, carol, True),
+        (CAROL.key, bob, False),
+        (BOB.key, bob, True),
+    ):
+        dialing = contexts.client(key, LINK_PROTOCOL)
+        if answers:
+            handshake(dialing, server)
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                handshake(dialing, server)
+
+
+def test_the_contexts_that_are_kept_are_bounded() -> None:
+    """Ten thousand dialed peers leave 64 behind, those of the last."""
+    contexts = TlsContexts(ALICE)
     keys = [Identity.generate().key for _ in range(70)]
     for key in keys:
         contexts.client(key, LINK_PROTOCOL)
-    gc.collect()
-    assert len(contexts._clients) == len(contexts._clients_in_use) - 1 == 64
-    assert contexts.client(BOB.key, LINK_PROTOCOL) is in_use
+    assert list(contexts._clients) == keys[-64:]
+    kept = contexts._clients[keys[-64]]
+    contexts.client(keys[-64], "chat/1")
+    assert list(contexts._clients.items())[-1] == (keys[-64], kept)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "čaj/1"])

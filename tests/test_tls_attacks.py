@@ -209,7 +209,7 @@ class Defences:
         def trusting_all(contexts: TlsContexts, key: PeerKey, protocol: str) -> ssl.SSLContext:
             context = client(contexts, key, protocol)
             for trusted in contexts._trusted:
-                context.load_verify_locations(cadata=certificates.anchor_for(trusted))
+                contexts._clients[key].load_verify_locations(cadata=certificates.anchor_for(trusted))
             return context
 
         self._patch.setattr(TlsContexts, "client", trusting_all)

@@ -16,7 +16,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Container, Iterable
 from typing import Final
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
@@ -68,7 +68,7 @@ _VALID_UNTIL: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 _ANCHOR_PATH_LENGTH: Final[int | None] = 0
 _ANCHOR_SERIAL: Final = 1
 _ANCHORS_KEPT: Final = 4096
-_CLIENT_CONTEXTS_KEPT: Final = 64  # 18 kB each; those that a connection uses are kept alive by it anyway
+_CLIENT_CONTEXTS_KEPT: Final = 64  # 18 kB each
 
 _MINIMUM_VERSION: Final = ssl.TLSVersion.TLSv1_3
 # Without tickets nothing can be resumed, so each connection proves its key anew, and a removed one cannot.
@@ -183,12 +183,34 @@ def authenticated_key(leaf_der: bytes, trusted: Container[PeerKey]) -> PeerKey:
     return key
 
 
+_lent: Final[WeakKeyDictionary[ssl.SSLContext, ssl.SSLContext]] = WeakKeyDictionary()
+"""What the next connection of a context for dialing borrows for its handshake."""
+
+
+class _Dialed(ssl.SSLObject):
+    """A connection that we begin: it has the context of the key that it expects for its handshake alone.
+
+    OpenSSL never lets go of the context that a connection begins with. Were that the peer's own, it would
+    cost 18 kB for each link; so it is one for all, which trusts nobody, and has no leaf to show.
+    """
+
+    _own: ssl.SSLContext | None = None
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake; see `SSLObject.do_handshake`."""
+        if self._own is None:
+            self._own = self.context
+            self.context = _lent[self._own]
+        super().do_handshake()
+        self.context = self._own
+
+
 class TlsContexts:
     """What OpenSSL needs for each connection: our leaf, and whom to trust.
 
     One server context holds an anchor for each trusted key (about 2 kB each), and each dialed key has one
-    context of its own (about 18 kB), which all connections to it share. Contexts that no connection uses are
-    kept up to a bound, the least recently used going first.
+    context of its own (about 18 kB), which is lent for handshakes. These are kept up to a bound, the least
+    recently used going first.
 
     Not thread safe. Making it with 1,000 trusted keys takes about 0.4 s, and the time grows quadratically.
 
@@ -208,8 +230,10 @@ class TlsContexts:
         self._server.set_alpn_protocols(self._protocols)
         self._anchored = set(self._trusted)
         self._rebuilding = anyio.Lock()
+        self._dialing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._dialing.sslobject_class = _Dialed
+        _be_strict(self._dialing)
         self._clients: OrderedDict[PeerKey, ssl.SSLContext] = OrderedDict()
-        self._clients_in_use: WeakValueDictionary[PeerKey, ssl.SSLContext] = WeakValueDictionary()
 
     @property
     def server(self) -> ssl.SSLContext:
@@ -219,8 +243,8 @@ class TlsContexts:
     def client(self, key: PeerKey, protocol: str) -> ssl.SSLContext:
         """Return the context for dialing: it trusts exactly `key` and offers exactly `protocol`.
 
-        The contexts of one key's protocols are one object, with the protocol set on it, because each costs
-        18 kB and a millisecond: start the connection before anything else asks for this key.
+        It is one object for all keys and protocols, with both set on it: begin the handshake before anything
+        else asks for it.
 
         Args:
             key: Whom to expect; it need not be trusted otherwise.
@@ -229,18 +253,16 @@ class TlsContexts:
         Raises:
             ValueError: the protocol's name cannot stand in ALPN.
         """
-        names = [_alpn_name(protocol)]
-        context = self._clients_in_use.get(key)
+        self._dialing.set_alpn_protocols([_alpn_name(protocol)])
+        context = self._clients.get(key)
         if context is None:
-            context = self._new_context(ssl.PROTOCOL_TLS_CLIENT)
+            context = self._clients[key] = self._new_context(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(cadata=anchor_for(key))
-            self._clients_in_use[key] = context
-        self._clients[key] = context
         self._clients.move_to_end(key)
         if len(self._clients) > _CLIENT_CONTEXTS_KEPT:
             self._clients.popitem(last=False)
-        context.set_alpn_protocols(names)
-        return context
+        _lent[self._dialing] = context
+        return self._dialing
 
     def trust(self, key: PeerKey) -> None:
         """Let this key connect from now on; takes half a millisecond where 1,000 are trusted."""
@@ -295,14 +317,16 @@ class TlsContexts:
     def _new_context(self, side: int) -> ssl.SSLContext:
         # Not create_default_context: that trusts the system's authorities and honours SSLKEYLOGFILE.
         context = ssl.SSLContext(side)
-        context.minimum_version = _MINIMUM_VERSION
-        context.check_hostname = (
-            False  # every leaf has the same subject; `authenticated_key` says whose it is
-        )
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.options &= ~_IGNORE_UNEXPECTED_EOF
+        _be_strict(context)
         _load_leaf(context, self._leaf)
         return context
+
+
+def _be_strict(context: ssl.SSLContext) -> None:
+    context.minimum_version = _MINIMUM_VERSION
+    context.check_hostname = False  # every leaf has the same subject; `authenticated_key` says whose it is
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.options &= ~_IGNORE_UNEXPECTED_EOF
 
 
 def _load_leaf(context: ssl.SSLContext, leaf: Leaf) -> None:
