@@ -4,7 +4,8 @@ Virtual time, no sockets. Announcements get lost; frames and closes arrive after
 seconds late as a lost packet makes them; a cut connection loses what was under way; a crash says nothing; a
 partition lets nothing through until the system's keepalive gives up; hosts change their address, and one may
 get that of another; firewalls let connections through one way only; a backend lies about where peers are,
-and repeats what they said before.
+forges their records, and repeats what they said before; trust ends and begins again; a host comes back from
+a backup, with sequence numbers that it used before. Some hosts can be looked up by name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ipaddress import IPv4Interface, ip_address
 from typing import Final
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +30,7 @@ from peernet_core.decisions.effects import (
     Effect,
     ExtendDial,
     Forget,
+    LookUp,
     Publish,
     RaiseSequence,
     Remember,
@@ -43,6 +46,7 @@ from peernet_core.records import Record, encode_record
 from peernet_core.trust import TrustedPeer, TrustList
 
 IDENTITIES: Final = [Identity.generate() for _ in range(3)]
+LIAR: Final = Identity.generate()
 KEEPALIVE_S: Final = 15.0
 TTL_S: Final = 120.0
 REPEATS_S: Final = 30.0
@@ -83,6 +87,7 @@ class Host:
     up: bool = False
     port: int = 0
     registry: Registry = attrs.field(init=False)
+    trust: TrustList = attrs.field(init=False)
     linked: set[PeerKey] = attrs.Factory(set)
     links: int = 0
     races: dict[PeerKey, int] = attrs.Factory(dict)
@@ -97,14 +102,14 @@ class Host:
         self.sequence += 1
         self.up, self.port = True, self.net.random.choice([7000, 7000 + self.life])
         self.ip = self.ip or f"10.0.0.{self.number + 1}"
-        trust = TrustList(
+        self.trust = TrustList(
             TrustedPeer(each.identity.key, "")
             for each in self.net.hosts
             if each is not self and (self, each) not in self.net.distrust
         )
         self.registry = Registry(
             me=self.identity.key,
-            trust=trust,
+            trust=self.trust,
             policy=TrustedOnly(),
             now=self.net.now,
             seed=self.net.random.getrandbits(32),
@@ -115,6 +120,9 @@ class Host:
         self.linked.clear()
         self.races.clear()
         self.pipes.clear()
+        if self.net.lookups:
+            self.registry.search(now=self.net.now)
+        self.act()
         self.repeat(self.life)
         for other in self.net.hosts:
             other.answer(self)
@@ -130,6 +138,27 @@ class Host:
             delay = 0.05 if self.net.reach(self, other) else KEEPALIVE_S
             self.net.later(delay, other.notice_end, pipe)
 
+    def restore(self) -> None:
+        """Come back from a backup: with numbers that were used before."""
+        if self.up:
+            self.crash()
+        self.sequence = max(0, self.sequence - 3)
+        self.start()
+
+    def shun(self, other: Host) -> None:
+        """Trust it no more."""
+        self.net.distrust.add((self, other))
+        if self.up and self.trust.remove(other.identity.key):
+            self.registry.untrusted(other.identity.key, now=self.net.now)
+            self.act()
+
+    def befriend(self, other: Host) -> None:
+        """Trust it, perhaps again."""
+        self.net.distrust.discard((self, other))
+        if self.up and self.trust.add(other.identity.key):
+            self.registry.trusted(other.identity.key, now=self.net.now)
+            self.act()
+
     def move(self, ip: str) -> None:
         """To another address; links over the old one end here at once, and there when the system gives up."""
         if ip == self.ip or any(ip == each.ip for each in self.net.hosts):
@@ -137,12 +166,15 @@ class Host:
         self.ip = ip
         if not self.up:
             return
-        self.sequence += 1
-        self.registry.own_sequence = self.sequence
         for pipe in list(self.pipes.values()):
             self.net.later(KEEPALIVE_S, pipe.other(self).notice_end, pipe)
             self.notice_end(pipe)
         self.registry.network_changed(self.network(), now=self.net.now)
+        self.sign(self.sequence + 1)
+
+    def sign(self, sequence: int) -> None:
+        """Announce anew."""
+        self.sequence = self.registry.own_sequence = sequence
         self.registry.announced(self.record())
         self.act()
         self.announce()
@@ -175,7 +207,7 @@ class Host:
         self.act()
 
     def be_lied_to(self, about: Host, ip: str, port: int, old: int) -> None:
-        """A hint that leads anywhere, what somebody said long ago, and a goodbye that is none."""
+        """A hint that leads anywhere, a forgery, what somebody said long ago, and a goodbye that is none."""
         if not self.up or about is self:
             return
         address = Address(ip_address(ip), port, "liar")
@@ -183,6 +215,7 @@ class Host:
             "liar", about.identity.key, address, ttl_s=TTL_S, now=self.net.now
         )
         self.act()
+        self.report("liar", forgery(about.identity.key, port, ip), ip)
         if self.net.said:
             self.report("liar", *self.net.said[old % len(self.net.said)])
         if old % 3 == 0:
@@ -217,7 +250,7 @@ class Host:
                 self.registry.handle_timer(now=self.net.now)
                 self.act()
 
-    def carry_out(self, effect: Effect) -> None:  # noqa: C901 - a table of effects
+    def carry_out(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - a table of effects
         match effect:
             case Publish(event=event):
                 self.note(event)
@@ -239,8 +272,23 @@ class Host:
                     self.net.send(pipe, self, None)
             case Remember(key=key):
                 assert self.registry.view(key) is not None
-            case Forget() | RaiseSequence():
-                raise AssertionError(effect)
+            case Forget(key=key):
+                assert key not in self.trust
+            case LookUp(key=key):
+                assert self.net.lookups
+                self.net.later(0.5, self.ask, key, self.life)
+            case RaiseSequence(above=above):
+                assert self.net.restored
+                self.sign(above + 1)
+
+    def ask(self, key: PeerKey, life: int) -> None:
+        """A lookup: whoever has that key may hear of it, and may answer."""
+        if self.up and life == self.life:
+            for other in self.net.hosts:
+                if other.is_(key) and self.net.reach(self, other):
+                    other.answer(self)
+            self.registry.looked_up(key, now=self.net.now)
+            self.act()
 
     def is_(self, key: PeerKey) -> bool:
         return self.identity.key == key
@@ -320,6 +368,8 @@ class Net:
     """Virtual time, and who can reach whom."""
 
     random: random.Random
+    lookups: bool = False
+    restored: bool = False  # somebody came back from a backup
     distrust: set[tuple[Host, Host]] = attrs.Factory(set)  # the first does not trust the second
     walls: set[tuple[Host, Host]] = attrs.Factory(set)  # the first cannot dial the second
     said: list[tuple[bytes, str]] = attrs.Factory(list)  # all records that were ever heard, and from where
@@ -374,6 +424,15 @@ class Net:
         self.now = end
 
 
+def forgery(key: PeerKey, port: int, ip: str) -> bytes:
+    """A record with that key, and somebody else's signature; its number is higher than any."""
+    place = (key, -1, port, ip)
+    if place not in RECORDS:
+        record = Record(LIAR.key, 10**6, port, (Address(ip_address(ip), port),))
+        RECORDS[place] = encode_record(record, LIAR).replace(LIAR.key.raw, key.raw)
+    return RECORDS[place]
+
+
 def agree(net: Net) -> None:
     """Every pair that trusts each other is linked over one and the same connection; nobody else is."""
     for one, other in itertools.combinations(net.hosts, 2):
@@ -393,8 +452,9 @@ pairs = st.sampled_from([(0, 1), (0, 2), (1, 2)])
 hosts = st.integers(0, 2)
 places = st.sampled_from([f"10.0.0.{number}" for number in range(1, 7)])
 steps = st.one_of(
-    st.tuples(st.sampled_from(["crash", "start", "restart"]), hosts),
+    st.tuples(st.sampled_from(["crash", "start", "restart", "restore"]), hosts),
     st.tuples(st.sampled_from(["cut", "heal", "break"]), pairs),
+    st.tuples(st.sampled_from(["shun", "befriend"]), st.permutations([0, 1, 2])),
     st.tuples(st.just("move"), st.tuples(hosts, places)),
     st.tuples(st.just("wall"), st.permutations([0, 1, 2])),
     st.tuples(st.just("open"), st.none()),
@@ -402,27 +462,43 @@ steps = st.one_of(
         st.just("lie"), st.tuples(hosts, hosts, places, st.integers(7000, 7003), st.integers(0, 10_000))
     ),
 )
-MANY: Final = max(settings().max_examples, 800)  # each is short, and the stories that tell are rare
+Story = list[tuple[tuple[str, object], float]]
+worlds = {
+    "seed": st.integers(0, 2**32),
+    "count": st.sampled_from([2, 3]),
+    "distrust": st.sampled_from([(), ((1, 2),), ((1, 2), (2, 1))]),
+    "lookups": st.booleans(),
+}
 
 
-@settings(max_examples=MANY)
-@given(
-    seed=st.integers(0, 2**32),
-    count=st.sampled_from([2, 3]),
-    distrust=st.sampled_from([(), ((1, 2),), ((1, 2), (2, 1))]),
-    story=st.lists(st.tuples(steps, waits), min_size=1, max_size=10),
-)
+# Each is short, and the stories that tell are rare.
+@settings(max_examples=800)
+@given(**worlds, story=st.lists(st.tuples(steps, waits), min_size=1, max_size=10))
 def test_once_the_network_heals_everybody_is_linked(
-    seed: int,
-    count: int,
-    distrust: tuple[tuple[int, int], ...],
-    story: list[tuple[tuple[str, object], float]],
+    seed: int, count: int, distrust: tuple[tuple[int, int], ...], lookups: bool, story: Story
 ) -> None:
     """Whatever happened before, within bounded time, exactly once, and only those that trust each other.
 
     Firewalls that let connections through one way, and lies, stay as they are.
     """
-    net = Net(random.Random(seed))
+    live_through(seed, count, distrust, lookups, story)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@settings(max_examples=10_000, derandomize=False)
+@given(**worlds, story=st.lists(st.tuples(steps, waits), min_size=5, max_size=25))
+def test_once_the_network_heals_everybody_is_linked_after_long_stories(
+    seed: int, count: int, distrust: tuple[tuple[int, int], ...], lookups: bool, story: Story
+) -> None:
+    """The same, with other stories each time."""
+    live_through(seed, count, distrust, lookups, story)
+
+
+def live_through(
+    seed: int, count: int, distrust: tuple[tuple[int, int], ...], lookups: bool, story: Story
+) -> None:
+    net = Net(random.Random(seed), lookups=lookups)
     net.hosts = [Host(identity, net, number) for number, identity in enumerate(IDENTITIES[:count])]
     net.distrust = {(net.hosts[one], net.hosts[other]) for one, other in distrust if count > max(one, other)}
     for host in net.hosts:
@@ -442,7 +518,7 @@ def test_once_the_network_heals_everybody_is_linked(
     assert [host.links for host in net.hosts] == links, "it did not stay as it was"
 
 
-def _happen(net: Net, what: str, detail: object) -> None:  # noqa: C901 - a table of what can happen
+def _happen(net: Net, what: str, detail: object) -> None:  # noqa: C901, PLR0912 - a table of what can happen
     match what, detail:
         case "crash" | "start" | "restart", int(number) if number < len(net.hosts):
             host = net.hosts[number]
@@ -450,9 +526,18 @@ def _happen(net: Net, what: str, detail: object) -> None:  # noqa: C901 - a tabl
                 host.crash()
             if what != "crash" and not host.up:
                 host.start()
+        case "restore", int(number) if number < len(net.hosts) and not net.walls:
+            net.restored = True
+            net.hosts[number].restore()
+        case "shun" | "befriend", [int(one), int(other), _] if max(one, other) < len(net.hosts):
+            if what == "shun":
+                net.hosts[one].shun(net.hosts[other])
+            else:
+                net.hosts[one].befriend(net.hosts[other])
         case "move", (int(number), str(ip)) if number < len(net.hosts):
             net.hosts[number].move(ip)
-        case "wall", [int(one), int(other), _] if max(one, other) < len(net.hosts):
+        # Who came back from a backup is believed again once it has a link: it has to be let through.
+        case "wall", [int(one), int(other), _] if max(one, other) < len(net.hosts) and not net.restored:
             one_way = net.hosts[one], net.hosts[other]
             if one_way[::-1] not in net.walls:
                 net.walls.add(one_way)
