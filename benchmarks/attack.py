@@ -16,7 +16,6 @@ and how long after its true address was reported the peer was linked.
 from __future__ import annotations
 
 import argparse
-import ast
 import asyncio
 import json
 import sys
@@ -61,6 +60,42 @@ class Reporter(DiscoverySpec):
         self.context = context
 
 
+@attrs.frozen
+class Stage:
+    """What one kind of lies cost.
+
+    Attributes:
+        name: Which.
+        calls: How many reports.
+        took_s: How long the node took to hear them all.
+        grown_mib: By how much its anonymous memory grew, a second later.
+        worst_stall_s: The longest time for which its loop kept another coroutine waiting.
+    """
+
+    name: str
+    calls: int
+    took_s: float
+    grown_mib: float
+    worst_stall_s: float
+
+
+@attrs.frozen
+class Attacked:
+    """What the attack came to.
+
+    Attributes:
+        stages: In order.
+        linked_s: How long after its true address was reported the genuine peer was linked.
+        held: How many sightings the ledger and the table of strangers hold in the end.
+        counts: The node's statistics.
+    """
+
+    stages: tuple[Stage, ...]
+    linked_s: float
+    held: dict[str, int]
+    counts: dict[str, int]
+
+
 def main() -> None:
     """Measure and print, or be the node that is attacked."""
     parser = argparse.ArgumentParser()
@@ -69,28 +104,43 @@ def main() -> None:
     parser.add_argument("--victim", nargs=3, metavar=("OURS", "THEIRS", "ADDRESS"))
     arguments = parser.parse_args()
     if arguments.victim:
-        asyncio.run(_be_attacked(arguments.strangers, arguments.addresses, *arguments.victim))
+        outcome = asyncio.run(_be_attacked(arguments.strangers, arguments.addresses, *arguments.victim))
+        print(json.dumps({"event": "attacked", **attrs.asdict(outcome)}))
         return
     if (reason := why_not()) is not None:
         raise SystemExit(f"these measurements need namespaces: {reason}")
     with Laboratory() as lab:
-        alpha, beta = lab.node("alpha"), lab.node("beta")
-        beta.configure(trust=[alpha])
-        alpha.host.ip("address", "add", "10.77.0.1/16", "dev", INTERFACE)
-        numbers = ("--strangers", str(arguments.strangers), "--addresses", str(arguments.addresses))
-        pems = [str(node.data_dir / "identity.pem") for node in (alpha, beta)]
-        victim = (*pems, str(beta.host.ipv4))
-        program = [sys.executable, "-m", "benchmarks.attack", *numbers, "--victim", *victim]
-        with beta.start() as running:
-            running.wait("node_started")
-            process = alpha._start(program)
-            status = process.join(guard_s=600)
-        print("\n".join(ast.literal_eval(line).decode().rstrip() for line in process._unreadable))
-        if status:
-            raise SystemExit(process.report())
+        outcome = attack(lab, strangers=arguments.strangers, addresses=arguments.addresses)
+    for stage in outcome.stages:
+        print(
+            f"{stage.calls:>7,} {stage.name:40} {stage.took_s:6.2f} s, "
+            f"{stage.calls / stage.took_s:8,.0f} a second, memory {stage.grown_mib:+6.1f} MiB, "
+            f"worst stall {stage.worst_stall_s * 1000:5.1f} ms"
+        )
+    print(f"the genuine peer was linked after {outcome.linked_s * 1000:.0f} ms")
+    print("held:", json.dumps(outcome.held), "counted:", json.dumps(outcome.counts))
 
 
-async def _be_attacked(strangers: int, addresses: int, ours: str, theirs: str, address: str) -> None:
+def attack(lab: Laboratory, *, strangers: int, addresses: int) -> Attacked:
+    """Let one node of a laboratory be lied to, while the peer that it trusts runs on another host."""
+    alpha, beta = lab.node("alpha"), lab.node("beta")
+    beta.configure(trust=[alpha])
+    alpha.host.ip("address", "add", "10.77.0.1/16", "dev", INTERFACE)
+    numbers = ("--strangers", str(strangers), "--addresses", str(addresses))
+    pems = [str(node.data_dir / "identity.pem") for node in (alpha, beta)]
+    victim = (*pems, str(beta.host.ipv4))
+    program = [sys.executable, "-m", "benchmarks.attack", *numbers, "--victim", *victim]
+    with beta.start() as running:
+        running.wait("node_started")
+        with alpha._start(program) as process:
+            told = dict(process.wait("attacked", guard_s=600).fields)
+    del told["event"]
+    stages = told.pop("stages")
+    assert isinstance(stages, list)
+    return Attacked(tuple(Stage(**stage) for stage in stages), **told)  # type: ignore[arg-type]  # as it was made
+
+
+async def _be_attacked(strangers: int, addresses: int, ours: str, theirs: str, address: str) -> Attacked:
     me, peer = (Identity.from_pem(_read(path)) for path in (ours, theirs))
     key = peer.key
     places = [_FIRST + number for number in range(addresses)]
@@ -101,24 +151,25 @@ async def _be_attacked(strangers: int, addresses: int, ours: str, theirs: str, a
     backends = tuple(Backend(name, "", name, Reporter) for name in ("hostile", "honest"))
     async with Node(Config(), identity=me, trust=[TrustedPeer(key, "peer")], backends=backends) as node:
         context = node.backend("hostile", Reporter).context
-        watch = _Watch()
-        await watch.during("quiet", _nothing(500))
-        await watch.during(
-            f"{strangers:,} strangers",
-            (partial(context.record_received, record, ttl_s=120.0) for record in records),
-        )
-        await watch.during(
-            f"{addresses:,} forged records of a trusted key",
-            (partial(context.record_received, record, ttl_s=120.0) for record in forged),
-        )
-        await watch.during(
-            f"{addresses:,} hints at addresses of the network",
-            (partial(context.peer_discovered, key, ip, 7100, ttl_s=120.0) for ip in places),
-        )
-        await watch.during(
-            f"an old record from {addresses:,} addresses",
-            (partial(context.record_received, old, ttl_s=120.0, heard=(ip, INTERFACE)) for ip in places),
-        )
+        stages = [
+            await _during("moments of peace", _nothing(500)),
+            await _during(
+                "distinct strangers",
+                (partial(context.record_received, record, ttl_s=120.0) for record in records),
+            ),
+            await _during(
+                "forged records of a trusted key",
+                (partial(context.record_received, record, ttl_s=120.0) for record in forged),
+            ),
+            await _during(
+                "hints at addresses of the network",
+                (partial(context.peer_discovered, key, ip, 7100, ttl_s=120.0) for ip in places),
+            ),
+            await _during(
+                "addresses that send an old record",
+                (partial(context.record_received, old, ttl_s=120.0, heard=(ip, INTERFACE)) for ip in places),
+            ),
+        ]
         async with node.events() as events:
             began = time.monotonic()
             node.backend("honest", Reporter).context.record_received(genuine, ttl_s=120.0)
@@ -126,9 +177,12 @@ async def _be_attacked(strangers: int, addresses: int, ours: str, theirs: str, a
                 async for event in events:
                     if isinstance(event, PeerConnected):
                         break
-            print(f"the genuine peer was linked after {(time.monotonic() - began) * 1000:.0f} ms")
+            linked_s = time.monotonic() - began
         counts = {name: count for name, count in sorted(node.statistics().items()) if count}
-        print("counted:", json.dumps(counts))
+        assert node._running is not None
+        sightings = node._running.registry.sightings
+        held = {"ledger": len(sightings.ledger), "strangers": len(sightings.strangers)}
+        return Attacked(tuple(stages), linked_s, held, counts)
 
 
 def _records(count: int) -> list[bytes]:
@@ -164,33 +218,27 @@ def _nothing(turns: int) -> Iterable[Callable[[], object]]:
     return (lambda: None for _ in range(turns))
 
 
-class _Watch:
-    """Memory and stalls while something is done."""
+async def _during(name: str, calls: Iterable[Callable[[], Any]]) -> Stage:
+    """Do something, and watch memory and stalls."""
+    before, began = _anonymous_kib(), time.monotonic()
+    stalls = [0.0]
+    ticker = asyncio.create_task(_tick(stalls))
+    done = 0
+    for done, call in enumerate(calls, 1):
+        call()
+        if done % _SLICE == 0:
+            await asyncio.sleep(0)
+    took_s = time.monotonic() - began
+    await asyncio.sleep(1)
+    ticker.cancel()
+    return Stage(name, done, took_s, (_anonymous_kib() - before) / 1024, stalls[0])
 
-    async def during(self, name: str, calls: Iterable[Callable[[], Any]]) -> None:
-        before, began = _anonymous_kib(), time.monotonic()
-        ticker = asyncio.create_task(self._tick())
-        self.worst_s = 0.0
-        done = 0
-        for done, call in enumerate(calls, 1):
-            call()
-            if done % _SLICE == 0:
-                await asyncio.sleep(0)
-        took_s = time.monotonic() - began
-        await asyncio.sleep(1)
-        ticker.cancel()
-        grown = (_anonymous_kib() - before) / 1024
-        print(
-            f"{name:45} {took_s:6.2f} s, {done / took_s:8,.0f} a second, "
-            f"memory {grown:+6.1f} MiB, worst stall {self.worst_s * 1000:5.1f} ms",
-            flush=True,
-        )
 
-    async def _tick(self) -> None:
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(0.002)
-            self.worst_s = max(self.worst_s, time.monotonic() - began - 0.002)
+async def _tick(worst_s: list[float]) -> None:
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(0.002)
+        worst_s[0] = max(worst_s[0], time.monotonic() - began - 0.002)
 
 
 def _anonymous_kib() -> int:
