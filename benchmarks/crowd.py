@@ -21,6 +21,8 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
+import attrs
+
 from benchmarks.memory import BACKENDS, CONFIG, Told
 from peernet_core import Event, Identity, Node, PeerConnected, PeerDisconnected, PeerKey, TrustedPeer
 
@@ -38,10 +40,28 @@ def main() -> None:
     if arguments.play:
         asyncio.run(_play(arguments.play))
     else:
-        asyncio.run(_measure(arguments.peers))
+        asyncio.run(measure(arguments.peers))
 
 
-async def _measure(count: int) -> None:
+@attrs.frozen
+class Occasion:
+    """What happened to the crowd.
+
+    Attributes:
+        name: What.
+        linked: How many were linked afterwards.
+        took_s: How long it took.
+        worst_stall_s: The longest time for which the loop kept another coroutine waiting.
+    """
+
+    name: str
+    linked: int
+    took_s: float
+    worst_stall_s: float
+
+
+async def measure(count: int) -> list[Occasion]:
+    """Let so many appear, vanish, come back and vanish; prints each as it is over."""
     me, others = Identity.generate(), [Identity.generate() for _ in range(count)]
     trust = [TrustedPeer(each.key, "") for each in others]
     async with Node(CONFIG, identity=me, trust=trust, backends=BACKENDS) as node, node.events() as events:
@@ -51,6 +71,7 @@ async def _measure(count: int) -> None:
                 await crowd.appear(occasion, ports)
                 process.kill()
                 await crowd.vanish()
+    return crowd.occasions
 
 
 class _Crowd:
@@ -62,6 +83,7 @@ class _Crowd:
         self._others = others
         self._linked: set[PeerKey] = set()
         self._worst_s = 0.0
+        self.occasions: list[Occasion] = []
 
     async def appear(self, occasion: str, ports: list[int]) -> None:
         told = self._node.backend("told", Told)
@@ -83,6 +105,7 @@ class _Crowd:
             yield
         took_s = time.monotonic() - began
         ticking.cancel()
+        self.occasions.append(Occasion(what, len(self._linked), took_s, self._worst_s))
         print(f"{what:10} {took_s:6.2f} s, worst stall {self._worst_s * 1000:6.1f} ms", flush=True)
 
     async def _follow(self, until: int) -> None:
