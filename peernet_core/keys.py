@@ -30,6 +30,8 @@ KEY_CHARACTERS: Final = 52
 
 _ALIAS_CONTEXT: Final = b"peernet-alias-v1"
 _ALIAS_HASH_BYTES: Final = 16
+_SHORT_BYTES: Final = 5
+"""As many as fill eight characters."""
 _FIELD_PRIME: Final = 2**255 - 19
 _Y_MASK: Final = 2**255 - 1
 # Characters are listed and not matched by re.IGNORECASE, which takes U+017F and U+212A for 's' and 'k'.
@@ -94,7 +96,7 @@ class PeerKey:
     @property
     def short(self) -> str:
         """The first 8 characters, for logs; they identify nobody."""
-        return str(self)[:8]
+        return _base32(self.raw[:_SHORT_BYTES])
 
     @property
     def alias(self) -> str:

@@ -237,6 +237,7 @@ async def test_a_race_takes_only_so_many_unsigned_addresses(track: Track) -> Non
         await track.ended.wait()
     assert track.lost == [PEER]
     assert sum(line.dialed_at is not None for line in lines) == 32
+    assert track.counts["dials"] == 32
 
 
 async def test_unsigned_addresses_never_hold_all_places(track: Track) -> None:

@@ -134,7 +134,7 @@ def test_vectors_of_keys(vector: dict[str, str]) -> None:
     assert bytes(key).hex() == vector["public"]
     assert str(key) == vector["text"]
     assert key.alias == vector["alias"]
-    assert vector["text"].startswith(key.short)
+    assert key.short == vector["text"][:8]
 
 
 @pytest.mark.parametrize("vector", VECTORS["invalid_text"], ids=lambda vector: vector["name"])

@@ -390,6 +390,6 @@ class LongLedgerMachine(LedgerMachine):
 
 
 LedgerMachine.TestCase.settings = settings(stateful_step_count=40)
-LongLedgerMachine.TestCase.settings = settings(max_examples=2000, stateful_step_count=80)
+LongLedgerMachine.TestCase.settings = settings(max_examples=2000, stateful_step_count=80, derandomize=False)
 TestLedger = LedgerMachine.TestCase
 TestLedgerForLong = pytest.mark.soak(pytest.mark.timeout(1800)(LongLedgerMachine.TestCase))

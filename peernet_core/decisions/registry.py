@@ -312,7 +312,7 @@ class Registry:
         for effect in effects:
             match effect:
                 case Dial():
-                    self.counts["dials"] += 1
+                    self.counts["races"] += 1
                 case LookUp():
                     self.counts["lookups"] += 1
                 case Publish(event=PeerConnected()):

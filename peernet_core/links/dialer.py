@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 from peernet_core.addresses import Address
 from peernet_core.decisions.backoff import KeyedBuckets
@@ -54,7 +54,7 @@ class Dialer:
         on_failed: One candidate failed.
         on_won: The first one that read the peer's HELLO; the receiver owns it.
         on_lost: Every candidate failed.
-        counts: Where it is counted that a dial had to wait because its source names too many addresses.
+        counts: Where dials are counted, and those that had to wait as their source names too many addresses.
         clock: Loop time.
     """
 
@@ -139,6 +139,7 @@ class Dialer:
 
     async def _dial(self, key: PeerKey, address: Address) -> tuple[FramedConnection, Hello] | None:
         """Dial one address up to its HELLO; None when that failed, which is reported."""
+        self._counts["dials"] += 1
         try:
             connection = await self._connect(address, key)
         except DialError as error:
@@ -184,7 +185,7 @@ class _Race:
         self._unsigned_left = MAX_UNSIGNED - sum(map(_is_unsigned, self._waiting))
         self._schedule = RaceSchedule()
         self._running: dict[asyncio.Task[tuple[FramedConnection, Hello] | None], bool] = {}
-        self._extended = asyncio.Event()
+        self._extended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def add(self, candidate: Candidate) -> None:
         if _is_unsigned(candidate):
@@ -197,7 +198,8 @@ class _Race:
             self._waiting.insert(next(hints, len(self._waiting)), candidate)
             if all(self._running.values()):
                 self._schedule.failed()  # the first that somebody vouches for waits for nobody
-        self._extended.set()
+        if not self._extended.done():
+            self._extended.set_result(None)
 
     def _next(self) -> int | None:
         """The place of the next candidate that may start; None while there is none."""
@@ -237,14 +239,10 @@ class _Race:
         timeout_s = None
         if self._next() is not None:
             timeout_s = max(0.0, self._schedule.next_start(now=self._clock()) - self._clock())
-        extended = asyncio.ensure_future(self._extended.wait())
-        try:
-            done, _ = await asyncio.wait(
-                {*self._running, extended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            extended.cancel()
-        self._extended.clear()
+        awaited: set[asyncio.Future[Any]] = {*self._running, self._extended}
+        done, _ = await asyncio.wait(awaited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._extended.done():
+            self._extended = asyncio.get_running_loop().create_future()
         return {task for task in self._running if task in done}
 
     async def _end(self, winners: list[tuple[FramedConnection, Hello]]) -> None:
