@@ -34,10 +34,11 @@ def command(invocation: Invocation, who: str, *, as_json: bool) -> None:
     click.echo(escape(str(answer["next"])))
     addresses = objects_in(answer, "addresses")
     if addresses:
-        show_table(_HEADER, [_row(each) for each in addresses])
+        here = "linked" if answer.get("state") == "linked" else "now"
+        show_table(_HEADER, [_row(each, here=here) for each in addresses])
 
 
-def _row(address: dict[str, object]) -> tuple[str, ...]:
+def _row(address: dict[str, object], *, here: str) -> tuple[str, ...]:
     ip, port = address["ip"], address["port"]
     sequence = address["sequence"]
     last, next_s = str(address["outcome"]), address["next_dial_s"]
@@ -50,5 +51,5 @@ def _row(address: dict[str, object]) -> tuple[str, ...]:
         f"{span(address['age_s'])} ago",
         "no end" if address["lease_left_s"] is None else span(address["lease_left_s"]),
         f"{last}, {span(address['outcome_age_s'])} ago" if last else "never",
-        obstacle or ("" if next_s is None else "now" if next_s == 0 else f"in {span(next_s)}"),
+        obstacle or ("" if next_s is None else here if next_s == 0 else f"in {span(next_s)}"),
     )

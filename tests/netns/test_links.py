@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from peernet_core.testing.lab import INTERFACE, Host, Laboratory, eventually
+from peernet_core.testing.lab import INTERFACE, PORT, Host, Laboratory, eventually
 
 pytestmark = pytest.mark.netns
 
@@ -44,6 +44,28 @@ def test_one_configured_side_is_enough(lab: Laboratory) -> None:
     with alpha.start() as a, beta.start() as b:
         a.wait("peer_connected", key=str(beta.key))
         b.wait("peer_connected", key=str(alpha.key))
+
+
+def test_the_running_node_explains_a_link_and_the_end_of_one(lab: Laboratory) -> None:
+    """While it is up where it ends; once the peer is killed what came of dialing it again."""
+    alpha, beta = lab.node("alpha"), lab.node("beta")
+    alpha.configure(trust=[beta], peers={beta: str(beta.host.ipv4)})
+    beta.configure(trust=[alpha])
+    place = f"{beta.host.ipv4}:{PORT}"
+    with alpha.start() as a:
+        with beta.start():
+            a.wait("peer_connected", key=str(beta.key))
+            first, following, _, *rows = alpha.peernet("explain", "beta").splitlines()
+            assert first.startswith(f"{beta.key} (beta): linked for ")
+            assert following.startswith(f"linked at {place} for ")
+            there = [row for row in rows if row.startswith(f"{place} ")]
+            assert {row.split()[1] for row in there} == {"manual", "inbound"}
+            assert all(row.endswith(" linked") for row in there)
+        a.wait("peer_unreachable", reason="refused", ip=str(beta.host.ipv4))
+        first, following, _, *rows = alpha.peernet("explain", str(beta.key)[:6]).splitlines()
+        assert first.startswith(f"{beta.key} (beta): ")
+        assert following.startswith(("no address led to a link; dialing again in ", "dialing "))
+        assert any("refused: nobody listens there" in row for row in rows)
 
 
 def test_two_machines_link_by_the_commands_of_the_readme(lab: Laboratory) -> None:
