@@ -64,7 +64,7 @@ def test_the_running_node_explains_a_link_and_the_end_of_one(lab: Laboratory) ->
         a.wait("peer_unreachable", reason="refused", ip=str(beta.host.ipv4))
         first, following, _, *rows = alpha.peernet("explain", str(beta.key)[:6]).splitlines()
         assert first.startswith(f"{beta.key} (beta): ")
-        assert following.startswith(("no address led to a link; dialing again in ", "dialing "))
+        assert "dialing" in following  # now, or again in so many seconds
         assert any("refused: nobody listens there" in row for row in rows)
 
 
