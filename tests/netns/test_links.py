@@ -61,11 +61,12 @@ def test_the_running_node_explains_a_link_and_the_end_of_one(lab: Laboratory) ->
             there = [row for row in rows if row.startswith(f"{place} ")]
             assert {row.split()[1] for row in there} == {"manual", "inbound"}
             assert all(row.endswith(" linked") for row in there)
-        a.wait("peer_unreachable", reason="refused", ip=str(beta.host.ipv4))
+            since = a.mark()
+        a.wait("peer_unreachable", reason="refused", ip=str(beta.host.ipv4), since=since)
         first, following, _, *rows = alpha.peernet("explain", str(beta.key)[:6]).splitlines()
         assert first.startswith(f"{beta.key} (beta): ")
         assert "dialing" in following  # now, or again in so many seconds
-        assert any("refused: nobody listens there" in row for row in rows)
+        assert any("refused: nobody listens there" in row for row in rows), rows
 
 
 def test_two_machines_link_by_the_commands_of_the_readme(lab: Laboratory) -> None:
