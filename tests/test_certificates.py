@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -228,15 +229,36 @@ def test_a_failed_handshake_leaves_the_next_one_its_own_key() -> None:
 
 
 def test_the_contexts_that_are_kept_are_bounded() -> None:
-    """Ten thousand dialed peers leave 64 behind, those of the last."""
+    """Ten thousand dialed peers leave 128 behind, those of the last."""
     contexts = TlsContexts(ALICE)
-    keys = [Identity.generate().key for _ in range(70)]
+    keys = [Identity.generate().key for _ in range(140)]
     for key in keys:
         contexts.client(key, LINK_PROTOCOL)
-    assert list(contexts._clients) == keys[-64:]
-    kept = contexts._clients[keys[-64]]
-    contexts.client(keys[-64], "chat/1")
-    assert list(contexts._clients.items())[-1] == (keys[-64], kept)
+    assert list(contexts._clients) == keys[-128:]
+    kept = contexts._clients[keys[-128]]
+    contexts.client(keys[-128], "chat/1")
+    assert list(contexts._clients.items())[-1] == (keys[-128], kept)
+
+
+async def test_contexts_for_many_keys_are_made_one_in_each_turn_of_the_loop() -> None:
+    """Each takes a millisecond: a crowd that appears at once does not stop the loop for all of them."""
+    contexts = TlsContexts(ALICE)
+    keys = [Identity.generate().key for _ in range(20)]
+    made_at_once = []
+
+    async def watch() -> None:
+        made = 0
+        while made < len(keys):
+            await anyio.lowlevel.checkpoint()
+            made_at_once.append(len(contexts._clients) - made)
+            made = len(contexts._clients)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        for key in [*keys, *keys]:
+            tasks.start_soon(contexts.prepare, key)
+    assert max(made_at_once) == 1
+    assert list(contexts._clients) == keys
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "čaj/1"])

@@ -68,7 +68,7 @@ _VALID_UNTIL: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 _ANCHOR_PATH_LENGTH: Final[int | None] = 0
 _ANCHOR_SERIAL: Final = 1
 _ANCHORS_KEPT: Final = 4096
-_CLIENT_CONTEXTS_KEPT: Final = 64  # 18 kB each
+_CLIENT_CONTEXTS_KEPT: Final = 128  # 18 kB each; more than are dialed at a time
 
 _MINIMUM_VERSION: Final = ssl.TLSVersion.TLSv1_3
 # Without tickets nothing can be resumed, so each connection proves its key anew, and a removed one cannot.
@@ -234,11 +234,21 @@ class TlsContexts:
         self._dialing.sslobject_class = _Dialed
         _be_strict(self._dialing)
         self._clients: OrderedDict[PeerKey, ssl.SSLContext] = OrderedDict()
+        self._making = anyio.Lock()
 
     @property
     def server(self) -> ssl.SSLContext:
         """The context for accepting; take it anew for each connection, `distrust` replaces it."""
         return self._server
+
+    async def prepare(self, key: PeerKey) -> None:
+        """Make what `client` lends for this key, if it is not there; of many one in each turn of the loop.
+
+        That takes more than a millisecond, and where a crowd appears, many connections begin in one turn.
+        """
+        if key not in self._clients:
+            async with self._making:
+                self._of(key)
 
     def client(self, key: PeerKey, protocol: str) -> ssl.SSLContext:
         """Return the context for dialing: it trusts exactly `key` and offers exactly `protocol`.
@@ -254,14 +264,7 @@ class TlsContexts:
             ValueError: the protocol's name cannot stand in ALPN.
         """
         self._dialing.set_alpn_protocols([_alpn_name(protocol)])
-        context = self._clients.get(key)
-        if context is None:
-            context = self._clients[key] = self._new_context(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(cadata=anchor_for(key))
-        self._clients.move_to_end(key)
-        if len(self._clients) > _CLIENT_CONTEXTS_KEPT:
-            self._clients.popitem(last=False)
-        _lent[self._dialing] = context
+        _lent[self._dialing] = self._of(key)
         return self._dialing
 
     def trust(self, key: PeerKey) -> None:
@@ -305,6 +308,16 @@ class TlsContexts:
         protocols = _alpn_names(names)
         self._server.set_alpn_protocols(protocols)
         self._protocols = protocols
+
+    def _of(self, key: PeerKey) -> ssl.SSLContext:
+        context = self._clients.get(key)
+        if context is None:
+            context = self._clients[key] = self._new_context(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(cadata=anchor_for(key))
+        self._clients.move_to_end(key)
+        if len(self._clients) > _CLIENT_CONTEXTS_KEPT:
+            self._clients.popitem(last=False)
+        return context
 
     def _server_for(self, trusted: frozenset[PeerKey]) -> ssl.SSLContext:
         context = self._new_context(ssl.PROTOCOL_TLS_SERVER)

@@ -269,6 +269,11 @@ async def authenticate(
     Takes the stream over: it is closed if this fails or is cancelled. The timeout is the caller's.
     """
     try:
+        await contexts.prepare(key)
+    except BaseException:
+        await _close(tcp)
+        raise
+    try:
         tls, peer = await _secure(
             _Transport(tcp),
             lambda: contexts.client(key, protocol),
