@@ -12,6 +12,7 @@ from peernet_core.addresses import Address, parse_ip
 from peernet_core.contract import Sighting
 from peernet_core.decisions.ledger import Kind, Ledger, Statement
 from peernet_core.decisions.strangers import (
+    MAX_HEARD,
     MAX_REPORTED,
     MAX_STATEMENTS,
     MAX_STRANGERS,
@@ -300,6 +301,19 @@ def test_memory_is_bounded_under_floods(strangers: Strangers) -> None:
     strangers.expire(now=1e6)
     assert len(strangers) == len(strangers._deadlines) == 0
     assert strangers._heard == strangers._configured == {}
+    assert strangers._heard_from.total() == 0
+
+
+def test_a_flood_of_reports_pushes_out_its_own_source(strangers: Strangers) -> None:
+    """Many of each of many keys: those of the quiet source stay, and so do the latest of the loud one."""
+    hint(strangers, key=KEY, source="bluetooth")
+    for number in range(1000):
+        for port in range(7000, 7010):
+            hint(strangers, f"10.0.0.1:{port}", key=numbered_key(number))
+    assert MAX_HEARD - 10 <= len(strangers) <= MAX_HEARD
+    listed = {each.key for each in strangers.listing()}
+    assert {KEY, numbered_key(999), numbered_key(700)} <= listed
+    assert numbered_key(500) not in listed
 
 
 def test_a_stranger_is_reported_once_in_ten_minutes(strangers: Strangers) -> None:

@@ -6,6 +6,7 @@ fills it most gives way first, and what the operator configured never does.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from itertools import count
 from typing import Final
@@ -33,12 +34,14 @@ from peernet_core.keys import PeerKey
 from peernet_core.records import SignedRecord
 from peernet_core.values import define, frozen
 
-__all__ = ["MAX_STATEMENTS", "MAX_STRANGERS", "REPORT_EVERY_S", "Stranger", "Strangers"]
+__all__ = ["MAX_HEARD", "MAX_STATEMENTS", "MAX_STRANGERS", "REPORT_EVERY_S", "Stranger", "Strangers"]
 
 MAX_STRANGERS: Final = 1024
 """Keys; one that two sources name counts twice."""
 MAX_STATEMENTS: Final = 16
 """Of one key from one source."""
+MAX_HEARD: Final = 4096
+"""Statements in all, but for those of the operator; the longest records make 16 MB of them."""
 REPORT_EVERY_S: Final = 600.0
 MAX_REPORTED: Final = 1024
 """Keys from one source that are reported in that time."""
@@ -84,6 +87,7 @@ class Strangers:
         self._ids = count(1) if sighting_ids is None else sighting_ids
         self._heard: _Table = {}
         self._configured: _Table = {}
+        self._heard_from: Counter[str] = Counter()  # statements, by source
         self._statements: dict[int, Statement] = {}
         self._deadlines = Deadlines()
         self._reported: dict[str, dict[bytes, float]] = {}  # by source, then by key, oldest first
@@ -263,6 +267,8 @@ class Strangers:
         said = keys.pop(sighting.key.raw, None) or _Said(sighting.key)
         keys[sighting.key.raw] = said
         said.statements[statement.report] = statement
+        if table is self._heard:
+            self._heard_from[sighting.source] += 1
         self._statements[sighting.id] = statement
         self._deadlines.set(sighting.id, statement.expires_at)
 
@@ -272,9 +278,14 @@ class Strangers:
         if len(statements) > MAX_STATEMENTS:
             self._remove(next(iter(statements.values())))
         if sum(map(len, self._heard.values())) > MAX_STRANGERS:
-            fullest = max(self._heard.values(), key=len)
-            for statement in list(next(iter(fullest.values())).statements.values()):
-                self._remove(statement)
+            self._forget_oldest(max(self._heard, key=lambda source: len(self._heard[source])))
+        if self._heard_from.total() > MAX_HEARD:
+            self._forget_oldest(max(self._heard_from, key=self._heard_from.__getitem__))
+
+    def _forget_oldest(self, source: str) -> None:
+        """Let go of the key that this source reported least recently."""
+        for statement in list(next(iter(self._heard[source].values())).statements.values()):
+            self._remove(statement)
 
     def _remove(self, statement: Statement) -> None:
         sighting = statement.sighting
@@ -282,6 +293,8 @@ class Strangers:
         keys = table[sighting.source]
         said = keys[sighting.key.raw]
         del said.statements[statement.report]
+        if table is self._heard:
+            self._heard_from[sighting.source] -= 1
         if not said.statements:
             del keys[sighting.key.raw]
             if not keys:
