@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from peernet_core.keys import Identity, PeerKey
+from peernet_core.storage.data_directory import DataDirectory
 from peernet_core.testing.node_process import GUARD_S, GuardExpiredError, NodeProcess
 
 __all__ = [
@@ -322,6 +323,24 @@ class LabNode:
             LaboratoryError: its exit status is not 0.
         """
         return _run(*self.host.command(*self._peernet(*arguments)))
+
+    def control_socket(self) -> Path:
+        """Wait until its running node can be asked, which may be later than its first link; where that is."""
+
+        def find() -> Path | None:
+            with DataDirectory.open(self.data_dir, lock=False) as directory:
+                path = directory.socket_path()
+            if path is None:
+                return None
+            with (
+                socket.socket(socket.AF_UNIX) as connection,
+                suppress(OSError),
+            ):  # bound, and not listening yet
+                connection.connect(os.fspath(path))
+                return path
+            return None
+
+        return eventually(find, f"{self.host.name} can be asked")
 
     def report(self) -> str:
         """Everything that its processes printed."""

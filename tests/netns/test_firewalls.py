@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from peernet_core.control import ask
-from peernet_core.storage.data_directory import DataDirectory
 from peernet_core.testing.lab import PORT, LabNode, Laboratory
 
 pytestmark = pytest.mark.netns
@@ -18,8 +17,7 @@ SYN = f"tcp dport {PORT} tcp flags & (syn | ack) == syn"
 
 def greet(node: LabNode, other: LabNode) -> float:
     """Open a stream from one to the other and have it answered; returns the seconds that this took."""
-    with DataDirectory.open(node.data_dir, lock=False) as directory:
-        path = directory.socket_path()
+    path = node.control_socket()
     began = time.monotonic()
     answer = ask(path, {"ask": "greet", "key": str(other.key), "text": "hello"}, timeout_s=20)
     assert answer["ok"] is True, answer

@@ -55,6 +55,7 @@ def test_the_running_node_explains_a_link_and_the_end_of_one(lab: Laboratory) ->
     with alpha.start() as a:
         with beta.start():
             a.wait("peer_connected", key=str(beta.key))
+            alpha.control_socket()
             first, following, _, *rows = alpha.peernet("explain", "beta").splitlines()
             assert first.startswith(f"{beta.key} (beta): linked for ")
             assert following.startswith(f"linked at {place} for ")
