@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -42,6 +43,9 @@ _DRAIN_S: Final = 1.0
 _EVENTS: Final = 4096
 _COMMANDS_AFTER_S: Final = 0.05
 """Until the control socket is there: the first links come first, and a command takes longer to start."""
+_COMMANDS_RETRY_S: Final = 1.0
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE})
+"""No descriptor is left, not even to read a module that is imported."""
 
 _log = logging.getLogger(__name__)
 
@@ -249,14 +253,20 @@ async def _answer_commands(node: Node, greeter: Greeter) -> None:
     if path is None:
         _log.warning("no place for a control socket: commands cannot ask this node")
         return
-    await anyio.sleep(_COMMANDS_AFTER_S)
-    from peernet_core.cli.answers import handlers  # noqa: PLC0415 - see `_COMMANDS_AFTER_S`
-    from peernet_core.control import ControlServer  # noqa: PLC0415 - the same
+    wait_s = _COMMANDS_AFTER_S
+    while True:
+        await anyio.sleep(wait_s)
+        try:
+            from peernet_core.cli.answers import handlers  # noqa: PLC0415 - see `_COMMANDS_AFTER_S`
+            from peernet_core.control import ControlServer  # noqa: PLC0415 - the same
 
-    try:
-        await ControlServer(path, handlers(node, greeter)).serve()
-    except OSError as error:
-        _log.warning("no control socket, so commands cannot ask this node: %s: %s", path, error.strerror)
+            await ControlServer(path, handlers(node, greeter)).serve()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:  # a flood, say: it passes
+                wait_s = _COMMANDS_RETRY_S
+                continue
+            _log.warning("no control socket, so commands cannot ask this node: %s: %s", path, error.strerror)
+        return
 
 
 def _leave_at_once() -> None:
