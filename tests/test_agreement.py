@@ -282,6 +282,7 @@ def test_a_cut_at_any_moment_ends_with_one_link() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1200)
 def test_late_answers_and_a_cut_end_with_one_link() -> None:
     """The same when timers fire at any moment: a slow peer is probed in vain, verdicts come too late."""
     _, final = explore(races=1, cuts=1, hasty_timers=True)

@@ -213,6 +213,7 @@ async def test_what_comes_and_goes_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1200)
 async def test_two_hours_of_two_hundred_that_come_and_go_leave_nothing_behind() -> None:
     """What the growth is measured from is the state after 40 minutes."""
     found = await churn(200, 120, 20)

@@ -139,6 +139,7 @@ async def test_two_that_meet_at_one_instant_have_one_link(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1200)
 async def test_a_thousand_that_meet_at_one_instant_have_one_link(monkeypatch: pytest.MonkeyPatch) -> None:
     """After each of a thousand rounds; the seed of one that fails is shown."""
     for seed in range(1000):
