@@ -1,0 +1,62 @@
+"""What processes take: memory and processor time, from `/proc`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["ProcessorTime", "children", "parse_pss_kib", "parse_run_ns", "pss_kib", "tree"]
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that this one has started, and theirs."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        direct = [int(each) for task in tasks for each in (task / "children").read_text("ascii").split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [each for child in direct for each in (child, *children(child))]
+
+
+def tree(pids: Iterable[int]) -> list[int]:
+    """Return these and all that they have started."""
+    return [each for pid in pids for each in (pid, *children(pid))]
+
+
+def parse_pss_kib(rollup: str) -> int:
+    """Read the proportional set size out of ``/proc/PID/smaps_rollup``."""
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
+def parse_run_ns(schedstat: str) -> int:
+    """Read the time on a processor, in nanoseconds, out of ``/proc/PID/task/TID/schedstat``."""
+    return int(schedstat.split(maxsplit=1)[0])
+
+
+def pss_kib(pids: Iterable[int]) -> int:
+    """Return the proportional set size of all of these."""
+    return sum(parse_pss_kib(Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")) for pid in pids)
+
+
+class ProcessorTime:
+    """The processor time of some processes from now on, to the nanosecond.
+
+    Threads that end meanwhile take theirs with them; nobody here has such.
+    """
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._pids = tuple(pids)
+        self._before = self._read()
+
+    def taken_ms(self) -> float:
+        """What they have taken since."""
+        return sum(now - self._before.get(each, 0) for each, now in self._read().items()) / 1e6
+
+    def _read(self) -> dict[str, int]:
+        found = {}
+        for pid in self._pids:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    found[str(task)] = parse_run_ns((task / "schedstat").read_text("ascii"))
+        return found

@@ -1,0 +1,1 @@
+"""Who is measured: each one configured as its own documentation says."""

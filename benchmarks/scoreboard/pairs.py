@@ -1,0 +1,166 @@
+"""Two sites of a contender on a link of their own, and what they do together."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from benchmarks.mdns.bench import WaitedInVainError
+from benchmarks.scoreboard.contender import Contender, Site, UnavailableError
+from benchmarks.scoreboard.ground import Ground
+from benchmarks.scoreboard.results import Measurement
+from benchmarks.scoreboard.watched import Watched
+from peernet_core.testing.lab import GuardExpiredError, LaboratoryError
+
+__all__ = ["FAULTS", "Notes", "Pair", "in_turn", "make_pairs", "settle", "without_paths"]
+
+FAULTS: Final = (WaitedInVainError, UnavailableError, GuardExpiredError, LaboratoryError, OSError)
+"""What a contender may do to us; it is noted, and the others go on."""
+_ROOT: Final = Path(__file__).parents[2]
+READY_S: Final = 30.0
+LINK_S: Final = 60.0
+SETTLED_S: Final = 3.0
+
+
+def without_paths(text: str) -> str:
+    """Leave out where this machine keeps what: the text ends up on a page."""
+    for folder in (str(_ROOT), sys.prefix, tempfile.gettempdir(), str(Path.home())):
+        text = text.replace(f"{folder}/", "")
+    return text
+
+
+class Notes:
+    """The measurements of a case, as they come."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Measurement] = {}
+
+    def add(self, quantity: str, contender: str, value: float) -> None:
+        """Note a value."""
+        before = self._of(quantity, contender)
+        self._keep(attrs.evolve(before, values=(*before.values, value)))
+
+    def fail(self, quantity: str, contender: str, error: BaseException | str) -> None:
+        """Note that there is none, and why."""
+        before = self._of(quantity, contender)
+        self._keep(attrs.evolve(before, failures=(*before.failures, without_paths(str(error)))))
+
+    def keep(self, quantity: str, contender: str) -> None:
+        """Note that the link was never given up."""
+        before = self._of(quantity, contender)
+        self._keep(attrs.evolve(before, kept=before.kept + 1))
+
+    def taken(self) -> tuple[Measurement, ...]:
+        """All of them."""
+        return tuple(self._found.values())
+
+    def _of(self, quantity: str, contender: str) -> Measurement:
+        return self._found.get((quantity, contender)) or Measurement(quantity, contender)
+
+    def _keep(self, measurement: Measurement) -> None:
+        self._found[measurement.quantity, measurement.contender] = measurement
+
+
+@attrs.define(eq=False)
+class Pair:
+    """The one that is there, and the one that comes.
+
+    Attributes:
+        fault: What went wrong in this round; None: nothing so far.
+    """
+
+    contender: Contender
+    there: Site
+    here: Site
+    running: Watched | None = None
+    coming: Watched | None = None
+    fault: BaseException | None = None
+
+    @property
+    def name(self) -> str:
+        """The contender's."""
+        return self.contender.name
+
+    def start_there(self) -> None:
+        """Start the one that is there, without waiting."""
+        self.there.forget()
+        self.here.forget()
+        self.running = self.there.start()
+
+    def linked_s(self, began: float, *, since: int = 0, timeout_s: float = LINK_S) -> float:
+        """Return how long after `began` both said that they are linked, waiting for it.
+
+        Args:
+            began: When.
+            since: What the one that is there had said by then.
+            timeout_s: How long to wait for each.
+
+        Raises:
+            WaitedInVainError: it did not happen.
+        """
+        assert self.running is not None
+        assert self.coming is not None
+        here = self.coming.wait("linked", self.there.key, timeout_s=timeout_s)
+        there = self.running.wait("linked", self.here.key, since=since, timeout_s=timeout_s)
+        return max(here, there) - began
+
+    def end(self) -> None:
+        """Kill both."""
+        for process in (self.coming, self.running):
+            if process is not None:
+                process.kill()
+        self.coming = self.running = None
+        self.fault = None
+
+    @contextmanager
+    def noting(self, notes: Notes, quantity: str) -> Iterator[None]:
+        """Note what goes wrong inside, which ends the round for this pair."""
+        try:
+            yield
+        except FAULTS as error:
+            self.fault = error
+            notes.fail(quantity, self.name, error)
+
+
+@contextmanager
+def make_pairs(contenders: Sequence[Contender], notes: Notes, quantity: str) -> Iterator[list[Pair]]:
+    """Make a link with two hosts for each contender that can be there."""
+    with ExitStack() as stack:
+        pairs = []
+        for contender in contenders:
+            try:
+                ground = stack.enter_context(Ground())
+                there = contender.site(ground, ground.host("there"), "there")
+                here = contender.site(ground, ground.host("here"), "here")
+                there.trust([here.key])
+                here.trust([there.key])
+            except FAULTS as error:
+                notes.fail(quantity, contender.name, error)
+            else:
+                pairs.append(Pair(contender, there, here))
+        yield pairs
+
+
+def settle(pairs: Sequence[Pair], notes: Notes, quantity: str) -> None:
+    """Wait until everybody who was started runs, and has run for some seconds."""
+    for pair in pairs:
+        try:
+            assert pair.running is not None
+            pair.running.wait("ready", timeout_s=READY_S)
+        except FAULTS as error:
+            pair.fault = error
+            notes.fail(quantity, pair.name, error)
+    time.sleep(SETTLED_S)
+
+
+def in_turn(pairs: Sequence[Pair], number: int = 0) -> Sequence[Pair]:
+    """All with whom nothing is wrong in this round, beginning with another one in each."""
+    first = number % len(pairs) if pairs else 0
+    return [pair for pair in (*pairs[first:], *pairs[:first]) if pair.fault is None]

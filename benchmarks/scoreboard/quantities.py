@@ -1,0 +1,124 @@
+"""What is measured: names, units, and how."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+__all__ = ["CASES", "COUNTS", "QUANTITIES", "STRANGERS", "Case", "Quantity", "footprint"]
+
+COUNTS: Final = (1, 10, 100)
+STRANGERS: Final = 1000
+
+
+@attrs.frozen
+class Quantity:
+    """One of them; less is better.
+
+    Attributes:
+        title: What the rows of its table show.
+        unit: Of the values.
+    """
+
+    name: str
+    title: str
+    unit: str
+
+
+@attrs.frozen
+class Case:
+    """What is asked for by name, and shown under one heading.
+
+    Attributes:
+        heading: Of its section.
+        method: How it is done.
+        quantities: What it measures.
+    """
+
+    name: str
+    heading: str
+    method: str
+    quantities: tuple[Quantity, ...]
+
+
+def footprint(count: int) -> tuple[Quantity, ...]:
+    """What a process with so many others takes."""
+    among = f"{count:,} peer{'s' if count > 1 else ''}"
+    return (
+        Quantity(f"memory-{count}", f"memory, {among}", "MiB"),
+        Quantity(f"cpu-{count}", f"processor time of an idle minute, {among}", "ms"),
+        Quantity(f"packets-{count}", f"packets of an idle minute, {among}", "packets"),
+        Quantity(f"bytes-{count}", f"bytes of an idle minute, {among}", "kB"),
+    )
+
+
+CASES: Final = (
+    Case(
+        "newcomer",
+        "A newcomer: from the start of its process to the link",
+        "A peer has been running for some seconds. The newcomer's process is started, with an existing "
+        "key and the peer's, and without knowing where it is; the time ends when both sides say that "
+        "they are linked. Each round has fresh processes on both sides. The bare process stands for the "
+        "floor: Python that imports `socket` and `ssl`, asks one mDNS question, gets its answer, and "
+        "makes one mutual TLS 1.3 handshake.",
+        (Quantity("newcomer", "process start to link", "ms"),),
+    ),
+    Case(
+        "together",
+        "Both start at the same instant",
+        "Nobody runs; both processes are started one after the other without waiting, and the time ends "
+        "when both say that they are linked.",
+        (Quantity("together", "both process starts to link", "ms"),),
+    ),
+    Case(
+        "in-process",
+        "In a process: from the start call to the link",
+        "As the newcomer, but timed in its process from the call that starts it, when everything is "
+        "imported.",
+        (Quantity("in-process", "start call to link", "ms"),),
+    ),
+    Case(
+        "restart",
+        "A peer restarts on another port",
+        "Linked for more than 5 s, one of the two is killed (SIGKILL) and started again at once, on "
+        "another port; timed from that start until both say that they are linked. Whoever takes longer "
+        "than 5 s waits while the next contender is restarted.",
+        (Quantity("restart", "process start to link", "ms"),),
+    ),
+    Case(
+        "cut",
+        "The link is cut for 30 s",
+        "Linked for more than 5 s, one of the two hosts loses its carrier for 30 s; timed from its "
+        "return until both say that they are linked. Cut are all contenders, each on a link of its own, "
+        "one second apart.",
+        (Quantity("cut", "carrier back to link", "ms"),),
+    ),
+    Case(
+        "idle",
+        "What it takes to be linked and idle",
+        "One process that is linked with 1, 10 or 100 peers, all of them on one other host; 45 s after "
+        "all have been started, memory (the proportional set size of all its processes), and for one "
+        "minute the processor time of these and what the interface of its host carries both ways. All "
+        "contenders are idle in the same minute, each on a link of its own.",
+        tuple(each for count in COUNTS for each in footprint(count)),
+    ),
+    Case(
+        "growth",
+        f"{STRANGERS:,} others on the link",
+        f"As the newcomer and the idle minute, with one linked peer, while {STRANGERS:,} emulated peers "
+        "that nobody trusts announce themselves and answer on the same link.",
+        (Quantity(f"newcomer-{STRANGERS}", "process start to link", "ms"), *footprint(STRANGERS)),
+    ),
+    Case(
+        "floor",
+        "The physical floor",
+        "Between two hosts on the bridge, from one Python process: an mDNS question until its answer (by "
+        "python-zeroconf), and a mutual TLS 1.3 handshake until the server's first byte.",
+        (
+            Quantity("query", "one question and its answer", "ms"),
+            Quantity("handshake", "one mutual TLS 1.3 handshake", "ms"),
+        ),
+    ),
+)
+QUANTITIES: Final = {each.name: each for case in CASES for each in case.quantities}

@@ -1,0 +1,142 @@
+"""One run: who takes part, and the cases one after the other."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from benchmarks.scoreboard import footprint, moments
+from benchmarks.scoreboard.contender import Contender, UnavailableError
+from benchmarks.scoreboard.contenders.avahi import AvahiTls
+from benchmarks.scoreboard.contenders.bare import Bare
+from benchmarks.scoreboard.contenders.libp2p import Libp2p
+from benchmarks.scoreboard.contenders.peernet import Peernet
+from benchmarks.scoreboard.contenders.syncthing import Syncthing
+from benchmarks.scoreboard.contenders.tls import ZeroconfTls
+from benchmarks.scoreboard.pairs import without_paths
+from benchmarks.scoreboard.quantities import CASES, COUNTS, STRANGERS
+from benchmarks.scoreboard.results import Measurement, Results, Taker
+
+__all__ = ["CONTENDERS", "Plan", "run", "smoke_faults"]
+
+CONTENDERS: Final[Sequence[Callable[[], Contender]]] = (
+    Peernet,
+    ZeroconfTls,
+    AvahiTls,
+    Libp2p,
+    Syncthing,
+    Bare,
+)
+_SMOKE_CASES: Final = ("newcomer", "in-process", "restart", "idle", "floor")
+_MUST_RUN: Final = ("peernet", "zeroconf", "bare")
+"""They need nothing but what is here, so in a smoke test they have no excuse."""
+
+
+@attrs.frozen
+class Plan:
+    """What is to be run.
+
+    Attributes:
+        rounds: Of the newcomer; the other cases have a share of it.
+    """
+
+    cases: Sequence[str]
+    contenders: Sequence[str]
+    rounds: int
+    smoke: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is everything."""
+        return not self.smoke and len(self.cases) == len(CASES) and len(self.contenders) == len(CONTENDERS)
+
+
+def _case(name: str, takers: Sequence[Contender], plan: Plan) -> tuple[Measurement, ...]:
+    rounds = 1 if plan.smoke else plan.rounds
+    half, few = max(1, rounds // 2), max(1, rounds * 3 // 10)
+    match name:
+        case "newcomer":
+            return moments.newcomer(takers, rounds)
+        case "together":
+            return moments.together(takers, half)
+        case "in-process":
+            return moments.in_process(takers, half)
+        case "restart":
+            return moments.restart(takers, few)
+        case "cut":
+            return moments.cut(takers, few)
+        case "idle" if plan.smoke:
+            return footprint.idle(takers, (COUNTS[0],), settled_s=2.0, minute_s=3.0)
+        case "idle":
+            return footprint.idle(takers, COUNTS)
+        case "growth" if plan.smoke:
+            return footprint.growth(takers, 1, STRANGERS, settled_s=2.0, minute_s=3.0)
+        case "growth":
+            return footprint.growth(takers, few, STRANGERS)
+        case _:
+            return moments.floor(takers, rounds)
+
+
+def run(plan: Plan) -> Results:
+    """Measure; says on the way what it does."""
+    began, date = time.monotonic(), dt.datetime.now(dt.UTC)
+    chosen = [each for each in (make() for make in CONTENDERS) if each.name in plan.contenders]
+    takers, present = [], []
+    for contender in chosen:
+        try:
+            version, missing = contender.check(), ""
+            present.append(contender)
+        except UnavailableError as error:
+            version, missing = "", without_paths(str(error))
+        takers.append(Taker(contender.name, contender.title, contender.how, version, missing))
+        print(f"{contender.title}: {version or f'not here: {missing}'}", flush=True)
+    measurements: list[Measurement] = []
+    cases = [name for name in plan.cases if not plan.smoke or name in _SMOKE_CASES]
+    for name in cases:
+        case_began = time.monotonic()
+        able = [each for each in present if _takes_part(each, name)]
+        measurements += _case(name, able, plan)
+        print(f"{name}: {time.monotonic() - case_began:.0f} s", flush=True)
+    return Results(
+        f"{date:%Y-%m-%d %H:%M} UTC", time.monotonic() - began, _machine(), tuple(takers), tuple(measurements)
+    )
+
+
+def _takes_part(contender: Contender, case: str) -> bool:
+    if contender.cases is not None:
+        return case in contender.cases
+    return case != "floor" and (case != "in-process" or bool(contender.start_call))
+
+
+def _machine() -> str:
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        if line.startswith("model name")
+    ]
+    model = models[0] if models else platform.machine()
+    return f"{os.cpu_count()} processors ({model}), Linux {platform.release()}"
+
+
+def smoke_faults(results: Results) -> list[str]:
+    """What a smoke test cannot let pass: somebody who needs nothing did not run, or measured nothing."""
+    faults = [
+        f"{taker.title} is not here: {taker.missing}"
+        for taker in results.takers
+        if taker.missing and taker.name in _MUST_RUN
+    ]
+    for each in results.measurements:
+        if each.failures:
+            faults.append(f"{each.contender}, {each.quantity}: {each.failures[0]}")
+        elif not each.values and not each.kept:
+            faults.append(f"{each.contender}, {each.quantity}: nothing was measured")
+    if not results.measurements:
+        faults.append("nothing was measured at all")
+    return faults

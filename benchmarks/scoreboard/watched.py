@@ -1,0 +1,173 @@
+"""A process on a host, and when it said what."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final, Self
+
+import attrs
+
+from benchmarks.mdns.bench import WaitedInVainError
+from benchmarks.scoreboard.accounting import children
+
+__all__ = ["Happening", "Parser", "Watched"]
+
+_ROOT: Final = Path(__file__).parents[2]
+_JOIN_S: Final = 20.0
+
+
+@attrs.frozen
+class Happening:
+    """Something that a process said.
+
+    Attributes:
+        what: ``ready``, ``started`` (the start call), ``linked`` or ``lost``.
+        peer: Whom it is about; empty where it is about itself.
+        at: Its own time of it, in seconds of `time.monotonic`; None: when it was read.
+    """
+
+    what: str
+    peer: str = ""
+    at: float | None = None
+
+
+Parser = Callable[[str], Happening | None]
+
+
+class Watched:
+    """A running process whose lines are read as they come; as a context manager it ends with SIGKILL.
+
+    Args:
+        command: The program and its arguments.
+        parse: Reads a line of its output.
+        log: Where its errors go.
+        wrapped: Whether the program is the child of what the command starts.
+
+    Attributes:
+        began: Just before it was started, in seconds of `time.monotonic`.
+    """
+
+    def __init__(self, command: list[str], parse: Parser, log: Path, *, wrapped: bool = False) -> None:
+        self._wrapped = wrapped
+        self._parse = parse
+        self._log = log
+        self._changed = threading.Condition()
+        self._happenings: list[Happening] = []
+        self._last_lines: list[str] = []
+        self._ended = False
+        with log.open("wb") as errors:
+            self.began = time.monotonic()
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=_ROOT
+            )
+        assert self.process.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def mark(self) -> int:
+        """How much it has said, for `since`."""
+        with self._changed:
+            return len(self._happenings)
+
+    def linked(self, since: int = 0) -> set[str]:
+        """Who is linked by what it said."""
+        found: set[str] = set()
+        with self._changed:
+            for each in self._happenings[since:]:
+                if each.what == "linked":
+                    found.add(each.peer)
+                elif each.what == "lost":
+                    found.discard(each.peer)
+        return found
+
+    def last_linked(self, peer: str, *, since: int = 0) -> float | None:
+        """When the link with that peer was made that it has now; None: it has none."""
+        at = None
+        with self._changed:
+            for each in self._happenings[since:]:
+                if each.peer == peer and each.what in {"linked", "lost"}:
+                    at = each.at if each.what == "linked" else None
+        return at
+
+    def wait(self, what: str, peer: str = "", *, since: int = 0, timeout_s: float) -> float:
+        """Return when it first said that, waiting for it if need be.
+
+        Raises:
+            WaitedInVainError: it did not in time, or has ended.
+        """
+        found = self.look(what, peer, since=since, timeout_s=timeout_s)
+        if found is None:
+            about = f" {peer[:12]}" if peer else ""
+            raise WaitedInVainError(f"no '{what}{about}' within {timeout_s:g} s: {self.report()}")
+        return found
+
+    def look(self, what: str, peer: str = "", *, since: int = 0, timeout_s: float) -> float | None:
+        """The same, but None when it does not come."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                for each in self._happenings[since:]:
+                    if each.what == what and peer in {"", each.peer}:
+                        return each.at
+                since = len(self._happenings)
+                left_s = deadline - time.monotonic()
+                if self._ended or left_s <= 0:
+                    return None
+                self._changed.wait(left_s)
+
+    def kill(self) -> None:
+        """End it at once, and wait for that."""
+        if self._wrapped:
+            # What wraps it ends with it, and reaps it, which nobody else may do.
+            for pid in children(self.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1.0)
+        self.process.kill()
+        self.process.wait(_JOIN_S)
+        self._reader.join(_JOIN_S)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def report(self) -> str:
+        """The last that it printed and logged."""
+        with self._changed:
+            lines = self._last_lines[-5:]
+            ending = f"(ended with status {self.process.poll()})" if self._ended else ""
+        logged = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
+        return "\n".join([*lines, *logged, ending]).strip()
+
+    def _read(self, stdout: IO[bytes]) -> None:
+        with stdout:
+            for raw in stdout:
+                read_at = time.monotonic()
+                line = raw.decode("utf-8", "replace").rstrip("\n")
+                happening = self._parse(line)
+                with self._changed:
+                    self._last_lines = [*self._last_lines[-9:], line]
+                    if happening is not None:
+                        at = read_at if happening.at is None else happening.at
+                        self._happenings.append(attrs.evolve(happening, at=at))
+                        self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
