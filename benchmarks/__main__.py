@@ -12,6 +12,7 @@ part of it only prints its tables, unless it is told where to write.
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from benchmarks.scoreboard.page import tables, write_page
 from benchmarks.scoreboard.quantities import CASES
 from benchmarks.scoreboard.results import load
 from benchmarks.scoreboard.run import CONTENDERS, Plan, run, smoke_faults
+from benchmarks.scoreboard.standing import differences
 from peernet_core.testing.lab import why_not
 
 _DOCS: Final = Path(__file__).parents[1] / "docs"
@@ -33,12 +35,19 @@ def main() -> None:
     parser.add_argument("case", nargs="*", help=f"of {', '.join(cases)}; all, if none is named")
     parser.add_argument("--contender", action="append", help=f"of {', '.join(names)}; all, if none is named")
     parser.add_argument("--rounds", type=int, default=20, help="of the newcomer; the other cases have fewer")
-    parser.add_argument("--smoke", action="store_true", help="one short round of each case, and no page")
+    parser.add_argument("--smoke", action="store_true", help="one short round of most cases, and no page")
     parser.add_argument(
         "--output", type=Path, help="where to write the page, also of a part; a whole run: docs"
     )
     parser.add_argument(
         "--render", action="store_true", help="measure nothing; write the page of the last run anew"
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar="RESULTS",
+        help="measure nothing; show the ratios in which two runs differ by more than 15 %%",
     )
     arguments = parser.parse_args()
     for given, known, what in (
@@ -49,6 +58,9 @@ def main() -> None:
             parser.error(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}")
     if arguments.rounds < 1:
         parser.error("at least one round")
+    if arguments.compare:
+        differ = differences(*(load(path) for path in arguments.compare))
+        raise SystemExit("\n".join(differ) if differ else 0)
     output = arguments.output
     if arguments.render:
         folder = output or _DOCS
@@ -62,7 +74,12 @@ def main() -> None:
         rounds=arguments.rounds,
         smoke=arguments.smoke,
     )
-    results = run(plan)
+    # Ended by a signal, whichever: processes and namespaces are removed on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        results = run(plan)
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; nothing was written") from None
     print(tables(results))
     if output is None and plan.whole:
         output = _DOCS

@@ -11,10 +11,11 @@ from benchmarks.scoreboard.quantities import CASES, Quantity
 from benchmarks.scoreboard.results import Measurement, Results
 from benchmarks.scoreboard.wording import shown
 
-__all__ = ["FLOOR", "OURS", "Behind", "behind", "closing_note", "ratio"]
+__all__ = ["FLOOR", "OURS", "Behind", "behind", "closing_note", "differences", "ratio"]
 
 OURS: Final = "peernet"
 FLOOR: Final = "bare"
+_REPEATED: Final = 0.15
 _EQUAL: Final = 1.05
 """What differs by less is not told apart: two runs differ by more."""
 
@@ -23,6 +24,25 @@ def ratio(measurement: Measurement, ours: Measurement | None) -> float | None:
     """How many times ours a median is; None: one of them is missing, or ours is nothing."""
     theirs, mine = measurement.median, ours.median if ours is not None else None
     return theirs / mine if theirs is not None and mine else None
+
+
+def differences(one: Results, other: Results, *, share: float = _REPEATED) -> list[str]:
+    """Return the ratios to ours in which two runs differ by more than that share, in words."""
+    found = []
+    for each in one.measurements:
+        before = ratio(each, one.of(each.quantity, OURS))
+        again = other.of(each.quantity, each.contender)
+        after = ratio(again, other.of(each.quantity, OURS)) if again is not None else None
+        if each.contender == OURS or (before is None and after is None):
+            continue
+        if before is None or after is None:
+            found.append(f"{each.quantity}, {each.contender}: {shown(before)}, then {shown(after)}")
+        elif max(before, after) > min(before, after) * (1 + share):
+            apart = max(before, after) / max(min(before, after), 1e-9) - 1
+            found.append(
+                f"{each.quantity}, {each.contender}: {shown(before)}, then {shown(after)} ({apart:.0%} apart)"
+            )
+    return found
 
 
 @attrs.frozen

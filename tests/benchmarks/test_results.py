@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
@@ -15,7 +15,7 @@ from benchmarks.scoreboard.page import MARK, plots, render, write_page
 from benchmarks.scoreboard.quantities import CASES, QUANTITIES
 from benchmarks.scoreboard.results import Measurement, Results, Taker, load, store
 from benchmarks.scoreboard.run import smoke_faults
-from benchmarks.scoreboard.standing import behind, closing_note, ratio
+from benchmarks.scoreboard.standing import behind, closing_note, differences, ratio
 
 DOCS = Path(__file__).parents[2] / "docs"
 OURS = Taker("peernet", "peernet", "how", "1")
@@ -86,6 +86,15 @@ def test_every_defeat_has_a_note(quantity: str) -> None:
     assert closing_note(lost) or quantity in {"query", "handshake"}
 
 
+def test_two_runs_are_compared_by_their_ratios() -> None:
+    """A machine that is slower altogether changes nothing; one contender that is, or has no figure, does."""
+    before = newcomer(100.0, 200.0)
+    assert differences(before, newcomer(150.0, 300.0)) == []
+    assert differences(before, newcomer(100.0, 225.0)) == []
+    assert differences(before, newcomer(100.0, 240.0)) == ["newcomer, zeroconf: 2.00, then 2.40 (20% apart)"]
+    assert differences(before, results()) == ["newcomer, zeroconf: 2.00, then -"]
+
+
 def test_peernet_without_a_figure_is_behind() -> None:
     """Failing is no way to be first."""
     failed = results(
@@ -121,7 +130,7 @@ def test_plots_are_svg() -> None:
     drawn = plots(results(*measured))
     assert {"newcomer", "cut", "memory", "cpu", "packets"} <= set(drawn)
     for text in drawn.values():
-        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+        assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
         assert "nan" not in text
 
 

@@ -122,3 +122,8 @@ class Libp2p(Contender):
     def crowd(self, ground: Ground, host: Host, count: int, site: Site) -> Crowd:
         assert isinstance(site, _Site)
         return _Crowd(ground, host, count, site)
+
+    def strangers(self, ground: Ground, host: Host, count: int) -> None:
+        assert self._program is not None
+        command = self._program.command("--strangers", str(host.ipv4), str(count))
+        ground.watch(host, command, parse_spoken).wait("ready", timeout_s=_CROWD_S)

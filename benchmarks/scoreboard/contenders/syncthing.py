@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Final
 from benchmarks.scoreboard.accounting import children
 from benchmarks.scoreboard.contender import Contender, Crowd, Site, UnavailableError
 from benchmarks.scoreboard.ground import Ground
+from benchmarks.scoreboard.spoken import parse_spoken
 from benchmarks.scoreboard.unpacked import find_program
 from benchmarks.scoreboard.watched import Happening, Watched
-from peernet_core.testing.lab import Host
+from peernet_core.testing.lab import INTERFACE, Host
 
 __all__ = ["Syncthing", "parse_syncthing"]
 
@@ -37,7 +39,9 @@ _CONFIGURATION: Final = """<configuration version="36">
 </configuration>
 """
 _TOGETHER: Final = ("unshare", "--pid", "--fork", "--kill-child=KILL")
+_ANNOUNCER: Final = "benchmarks.scoreboard.programs.syncthing_announcer"
 _FIRST_PORT: Final = 22000
+_AT_ONCE: Final = 20
 _KEYS_S: Final = 60.0
 _FIRST_RUN_S: Final = 60.0
 _DEVICE: Final = "[A-Z2-7]{7}(?:-[A-Z2-7]{7}){7}"
@@ -143,11 +147,13 @@ class _Crowd(Crowd):
         return self._keys
 
     def start(self) -> None:
-        for folder in self._folders:
-            process = self._ground.watch(
-                self._host, _command(self._program, folder), parse_syncthing, wrapped=True
-            )
-            process.wait("ready", timeout_s=_FIRST_RUN_S)
+        for first in range(0, len(self._folders), _AT_ONCE):
+            started = [
+                self._ground.watch(self._host, _command(self._program, folder), parse_syncthing, wrapped=True)
+                for folder in self._folders[first : first + _AT_ONCE]
+            ]
+            for process in started:
+                process.wait("ready", timeout_s=_FIRST_RUN_S)
 
 
 class Syncthing(Contender):
@@ -182,3 +188,7 @@ class Syncthing(Contender):
     def crowd(self, ground: Ground, host: Host, count: int, site: Site) -> Crowd:
         assert self._program is not None
         return _Crowd(ground, host, count, site, self._program)
+
+    def strangers(self, ground: Ground, host: Host, count: int) -> None:
+        program = [sys.executable, "-m", _ANNOUNCER, INTERFACE, str(count)]
+        ground.watch(host, program, parse_spoken).wait("ready", timeout_s=_FIRST_RUN_S)

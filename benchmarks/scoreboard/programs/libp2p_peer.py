@@ -7,17 +7,20 @@
 Run: ``libp2p_peer.py IP FOLDER``, a folder with ``secret`` (32 bytes in hex) and ``trusted`` (peer ids, one
 a line). It dials whom it discovers by mDNS and knows, and again every second while such a peer is
 discovered and not connected. ``libp2p_peer.py --id SECRET ...`` prints peer ids. ``libp2p_peer.py --crowd
-IP FOLDER ...`` is many hosts that listen, announced as its mDNS does.
+IP FOLDER ...`` is many hosts that listen, announced as its mDNS does; ``libp2p_peer.py --strangers IP
+COUNT`` announces some that are not.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import secrets
 import string
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import multiaddr
@@ -119,28 +122,40 @@ async def _peer(ip: str, folder: Path) -> None:
 
 
 async def _crowd(ip: str, folders: list[Path]) -> None:
-    from zeroconf import ServiceInfo, Zeroconf  # noqa: PLC0415 - the measured process imports what libp2p does
-
-    zeroconf = Zeroconf()
     async with AsyncExitStack() as stack:
+        announced = []
         for folder in folders:
             host = _host(folder, mdns=False)
             await stack.enter_async_context(host.run([multiaddr.Multiaddr(f"/ip4/{ip}/tcp/0")]))
-            address = str(host.get_transport_addrs()[0]).partition("/p2p/")[0]
+            announced.append((str(host.get_transport_addrs()[0]).partition("/p2p/")[0], str(host.get_id())))
+        await _announce(ip, announced)
+
+
+async def _strangers(ip: str, count: int) -> None:
+    identities = [_id(secrets.token_hex(32)) for _ in range(count)]
+    await _announce(ip, [(f"/ip4/{ip}/tcp/{1024 + place}", each) for place, each in enumerate(identities)])
+
+
+async def _announce(ip: str, peers: list[tuple[str, str]]) -> None:
+    """Announce them as its mDNS does, all at once, and go on answering."""
+    from zeroconf import ServiceInfo, Zeroconf  # noqa: PLC0415 - not what is measured
+
+    zeroconf = Zeroconf()
+    async with trio.open_nursery() as nursery:
+        for address, peer in peers:
             name = "".join(random.choices(string.ascii_lowercase + string.digits, k=63))
             info = ServiceInfo(
                 _TYPE,
                 f"{name}.{_TYPE}",
                 port=int(address.rpartition("/")[2]),
-                properties={b"dnsaddr": f"{address}/p2p/{host.get_id()}".encode()},
+                properties={b"dnsaddr": f"{address}/p2p/{peer}".encode()},
                 server=f"{name}.local",
                 parsed_addresses=[ip],
             )
-            await trio.to_thread.run_sync(
-                lambda info=info: zeroconf.register_service(info, cooperating_responders=True)
-            )
-        _say("ready")
-        await trio.sleep_forever()
+            register = partial(zeroconf.register_service, info, cooperating_responders=True)
+            nursery.start_soon(trio.to_thread.run_sync, register)
+    _say("ready")
+    await trio.sleep_forever()
 
 
 def _id(secret: str) -> str:
@@ -150,10 +165,12 @@ def _id(secret: str) -> str:
 def main(arguments: list[str]) -> None:
     """Do what the first argument says."""
     match arguments:
-        case ["--id", *secrets]:
-            print("\n".join(map(_id, secrets)))
+        case ["--id", *given]:
+            print("\n".join(map(_id, given)))
         case ["--crowd", ip, *folders]:
             trio.run(_crowd, ip, [Path(each) for each in folders])
+        case ["--strangers", ip, count]:
+            trio.run(_strangers, ip, int(count))
         case [ip, folder]:
             trio.run(_peer, ip, Path(folder))
 
