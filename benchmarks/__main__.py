@@ -58,22 +58,27 @@ def main() -> None:
             parser.error(f"no such {what}: {', '.join(unknown)}; there are {', '.join(known)}")
     if arguments.rounds < 1:
         parser.error("at least one round")
-    if arguments.compare:
+    if arguments.render:
+        folder = arguments.output or _DOCS
+        write_page(load(folder / "benchmarks" / "results.json"), folder)
+    elif arguments.compare:
         differ = differences(*(load(path) for path in arguments.compare))
         raise SystemExit("\n".join(differ) if differ else 0)
-    output = arguments.output
-    if arguments.render:
-        folder = output or _DOCS
-        write_page(load(folder / "benchmarks" / "results.json"), folder)
-        return
+    else:
+        _measure(
+            Plan(
+                cases=tuple(arguments.case or cases),
+                contenders=tuple(arguments.contender or names),
+                rounds=arguments.rounds,
+                smoke=arguments.smoke,
+            ),
+            arguments.output,
+        )
+
+
+def _measure(plan: Plan, output: Path | None) -> None:
     if (reason := why_not()) is not None:
         raise SystemExit(f"these measurements need namespaces: {reason}")
-    plan = Plan(
-        cases=tuple(arguments.case or cases),
-        contenders=tuple(arguments.contender or names),
-        rounds=arguments.rounds,
-        smoke=arguments.smoke,
-    )
     # Ended by a signal, whichever: processes and namespaces are removed on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

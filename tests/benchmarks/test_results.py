@@ -65,7 +65,7 @@ def test_results_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_page_says_where_peernet_is_not_first() -> None:
-    """By the figures: who is ahead is named, with both medians, and a note says why; nobody is, it says so."""
+    """By the figures: who is ahead is named, with the medians, and a note says why."""
     losing, winning = render(newcomer(300.0, 100.0)), render(newcomer(100.0, 300.0))
     assert "zeroconf + TLS 100 ms; peernet 300 ms" in losing
     assert "## Why, and what would change it" in losing
