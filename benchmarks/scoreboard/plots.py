@@ -13,7 +13,7 @@ from benchmarks.scoreboard.wording import shown
 __all__ = ["growth_plot", "spread_plot"]
 
 _WIDTH: Final = 720
-_LEFT: Final = 190
+_LEFT: Final = 200
 _RIGHT: Final = 90
 _ROW: Final = 30
 _TOP: Final = 56

@@ -42,7 +42,7 @@ class Bare(ZeroconfTls):
     """Nobody's way to find a peer, and so nobody's competitor."""
 
     name = "bare"
-    title = "bare Python process (the floor)"
+    title = "bare Python (the floor)"
     start_call = ""
     how = (
         "A process that imports `socket` and `ssl` only, asks one mDNS question, waits for the answer, "
