@@ -31,7 +31,7 @@ SETTLED_S: Final = 3.0
 
 def without_paths(text: str) -> str:
     """Leave out where this machine keeps what: the text ends up on a page."""
-    for folder in (str(_ROOT), sys.prefix, tempfile.gettempdir(), str(Path.home())):
+    for folder in (sys.prefix, str(_ROOT), tempfile.gettempdir(), str(Path.home())):
         text = text.replace(f"{folder}/", "")
     return text
 

@@ -170,5 +170,7 @@ def test_a_smoke_test_can_fail() -> None:
     assert smoke_faults(attrs.evolve(fine, measurements=()))
     assert smoke_faults(results(Measurement("newcomer", "peernet", failures=("no link",))))
     assert smoke_faults(results(Measurement("newcomer", "peernet")))
+    sometimes = results(Measurement("newcomer", "peernet", (1.0,), ("no link",)))
+    assert smoke_faults(sometimes) == ["peernet, newcomer: no link"]
     absent = attrs.evolve(fine, takers=(attrs.evolve(OURS, missing="gone"), OTHER))
     assert smoke_faults(absent) == ["peernet is not here: gone"]
