@@ -95,7 +95,8 @@ def run(plan: Plan) -> Results:
             present.append(contender)
         except UnavailableError as error:
             version, missing = "", without_paths(str(error))
-        takers.append(Taker(contender.name, contender.title, contender.how, version, missing))
+        call = f" Its start call: {contender.start_call}." if contender.start_call else ""
+        takers.append(Taker(contender.name, contender.title, contender.how + call, version, missing))
         print(f"{contender.title}: {version or f'not here: {missing}'}", flush=True)
     measurements: list[Measurement] = []
     cases = [name for name in plan.cases if not plan.smoke or name in _SMOKE_CASES]
