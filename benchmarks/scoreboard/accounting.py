@@ -25,8 +25,15 @@ def tree(pids: Iterable[int]) -> list[int]:
 
 
 def parse_pss_kib(rollup: str) -> int:
-    """Read the proportional set size out of ``/proc/PID/smaps_rollup``."""
-    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    """Read the proportional set size out of ``/proc/PID/smaps_rollup``.
+
+    Raises:
+        ProcessLookupError: it is empty, as that of a process that has ended.
+    """
+    for line in rollup.splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise ProcessLookupError("a process has ended whose memory was to be measured")
 
 
 def parse_run_ns(schedstat: str) -> int:

@@ -9,7 +9,7 @@ from typing import Final
 
 from benchmarks.scoreboard.plots import growth_plot, spread_plot
 from benchmarks.scoreboard.quantities import CASES, COUNTS, Case, Quantity
-from benchmarks.scoreboard.results import Measurement, Results, store
+from benchmarks.scoreboard.results import Appendix, Measurement, Results, store
 from benchmarks.scoreboard.standing import FLOOR, OURS, behind, closing_note, ratio
 from benchmarks.scoreboard.wording import shown
 
@@ -65,7 +65,7 @@ def write_page(results: Results, folder: Path) -> None:
     beside.mkdir(parents=True, exist_ok=True)
     drawn = plots(results)
     for old in beside.glob("*.svg"):
-        if old.stem not in drawn and not old.stem.startswith("startup"):
+        if old.stem not in drawn:
             old.unlink()
     for name, text in drawn.items():
         (beside / f"{name}.svg").write_text(text, encoding="utf-8")
@@ -83,6 +83,7 @@ def render(results: Results) -> str:
         "## Where peernet is not first",
         _standing(results),
         *(_section(results, case) for case in CASES if _measured(results, case)),
+        *(_appendix(each) for each in results.appendices),
         "## Who takes part",
         _takers(results),
         "## Method",
@@ -92,6 +93,11 @@ def render(results: Results) -> str:
         *_closing(results),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _appendix(appendix: Appendix) -> str:
+    drawing = f"![{appendix.heading}]({_FOLDER}/{appendix.name}.svg)"
+    return "\n\n".join([f"## {appendix.heading}", drawing, appendix.text.strip()])
 
 
 def _standing(results: Results) -> str:
@@ -209,7 +215,7 @@ def _plots_of(results: Results, case: Case) -> list[str]:
 def plots(results: Results) -> Mapping[str, str]:
     """Return the plots of what was measured: names and SVG."""
     titles = {taker.name: taker.title for taker in results.takers}
-    drawn = {}
+    drawn = {each.name: each.drawing for each in results.appendices}
     for case in (each for each in CASES if _measured(results, each)):
         for name in _plots_of(results, case):
             if case.name == "idle":

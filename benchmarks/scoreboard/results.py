@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 import cattrs
 
-__all__ = ["FORMAT", "Measurement", "Results", "Taker", "load", "store"]
+__all__ = ["FORMAT", "Appendix", "Measurement", "Results", "Taker", "load", "store"]
 
 FORMAT: Final = 1
 
@@ -68,6 +68,22 @@ class Measurement:
 
 
 @attrs.frozen
+class Appendix:
+    """A section of the page that was measured in another way.
+
+    Attributes:
+        name: Of its drawing.
+        text: What stands under its heading, in Markdown.
+        drawing: SVG.
+    """
+
+    name: str
+    heading: str
+    text: str
+    drawing: str
+
+
+@attrs.frozen
 class Results:
     """One whole run.
 
@@ -83,6 +99,7 @@ class Results:
     machine: str
     takers: tuple[Taker, ...]
     measurements: tuple[Measurement, ...]
+    appendices: tuple[Appendix, ...] = ()
     format: int = FORMAT
 
     def of(self, quantity: str, contender: str) -> Measurement | None:

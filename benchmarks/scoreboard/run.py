@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import platform
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -105,11 +106,21 @@ def run(plan: Plan) -> Results:
         able = [each for each in present if _takes_part(each, name)]
         if plan.smoke and name != cases[0]:
             able = [each for each in able if each.name in _MUST_RUN]
-        measurements += _case(name, able, plan)
+        measurements += _guarded(name, able, plan)
         print(f"{name}: {time.monotonic() - case_began:.0f} s", flush=True)
     return Results(
         f"{date:%Y-%m-%d %H:%M} UTC", time.monotonic() - began, _machine(), tuple(takers), tuple(measurements)
     )
+
+
+def _guarded(name: str, takers: Sequence[Contender], plan: Plan) -> tuple[Measurement, ...]:
+    try:
+        return _case(name, takers, plan)
+    except Exception as error:  # noqa: BLE001 - a defect in one case shall not cost the figures of all the others
+        traceback.print_exc()
+        quantity = next(case for case in CASES if case.name == name).quantities[0].name
+        why = f"the benchmark itself failed: {without_paths(repr(error))}"
+        return tuple(Measurement(quantity, each.name, failures=(why,)) for each in takers)
 
 
 def _takes_part(contender: Contender, case: str) -> bool:

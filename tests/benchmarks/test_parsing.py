@@ -90,4 +90,6 @@ def test_what_the_kernel_counts() -> None:
         "00400000-7fff0000 ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  7654 kB\nPss_Anon: 1 kB\n"
     )
     assert parse_pss_kib(rollup) == 7654
+    with pytest.raises(ProcessLookupError):
+        parse_pss_kib("")
     assert parse_run_ns("123456789 42 7\n") == 123456789
