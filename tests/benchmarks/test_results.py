@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.scoreboard import moments
 from benchmarks.scoreboard.page import MARK, plots, render, write_page
 from benchmarks.scoreboard.quantities import CASES, QUANTITIES
-from benchmarks.scoreboard.results import Measurement, Results, Taker, load, store
-from benchmarks.scoreboard.run import smoke_faults
+from benchmarks.scoreboard.results import Appendix, Measurement, Results, Taker, load, store
+from benchmarks.scoreboard.run import Plan, run, smoke_faults
 from benchmarks.scoreboard.standing import behind, closing_note, differences, ratio
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -141,6 +142,28 @@ def test_the_page_and_its_plots_are_written_together(tmp_path: Path) -> None:
     write_page(newcomer(100.0, 200.0), tmp_path)
     assert {path.name for path in (tmp_path / "benchmarks").iterdir()} == {"newcomer.svg", "results.json"}
     assert "](benchmarks/newcomer.svg)" in (tmp_path / "benchmarks.md").read_text("utf-8")
+
+
+def test_an_appendix_has_its_section_and_its_drawing(tmp_path: Path) -> None:
+    """What was measured in another way stands on the same page, also when that is written anew."""
+    appendix = Appendix("startup", "Where the time goes", "| step | ms |\n| --- | ---: |\n", "<svg/>")
+    write_page(attrs.evolve(newcomer(100.0, 200.0), appendices=(appendix,)), tmp_path)
+    assert "](benchmarks/startup.svg)\n\n| step | ms |" in (tmp_path / "benchmarks.md").read_text("utf-8")
+    assert plots(load(tmp_path / "benchmarks" / "results.json"))["startup"] == "<svg/>"
+
+
+def test_a_defect_in_one_case_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is shown as the failure that it is."""
+
+    def broken(*_: object) -> tuple[Measurement, ...]:
+        raise RuntimeError("oh")
+
+    monkeypatch.setattr(moments, "newcomer", broken)
+    monkeypatch.setattr(moments, "floor", lambda *_: (Measurement("query", "bare", (1.0,)),))
+    found = run(Plan(("newcomer", "floor"), ("peernet", "bare"), rounds=1, smoke=False))
+    (failed,) = [each for each in found.quantity("newcomer") if each.contender == "peernet"]
+    assert failed.failures == ("the benchmark itself failed: RuntimeError('oh')",)
+    assert found.of("query", "bare") == Measurement("query", "bare", (1.0,))
 
 
 def test_the_page_in_the_repository_is_the_programs() -> None:
