@@ -54,6 +54,7 @@ def test_what_does_not_come_is_not_waited_for_in_a_dead_process(tmp_path: Path) 
         assert time.monotonic() - began < GUARD_S
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what processes take is read from /proc")
 def test_a_wrapped_program_ends_with_its_wrapper(tmp_path: Path) -> None:
     """Killing means both, and what a process takes counts for all that it has started."""
     waiting = f"{said(('ready', '', 1.0))};input()"
