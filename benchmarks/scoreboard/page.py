@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.scoreboard.aims import aims
 from benchmarks.scoreboard.plots import growth_plot, spread_plot
 from benchmarks.scoreboard.quantities import CASES, COUNTS, Case, Quantity
 from benchmarks.scoreboard.results import Appendix, Measurement, Results, store
@@ -82,6 +83,8 @@ def render(results: Results) -> str:
         f"Measured {results.began} in {results.took_s / 60:.0f} minutes on {results.machine}.",
         "## Where peernet is not first",
         _standing(results),
+        "## What peernet aims at",
+        "\n".join(aims(results)),
         *(_section(results, case) for case in CASES if _measured(results, case)),
         *(_appendix(each) for each in results.appendices),
         "## Who takes part",

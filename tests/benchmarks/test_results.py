@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.scoreboard import moments
+from benchmarks.scoreboard.aims import aims
 from benchmarks.scoreboard.page import MARK, plots, render, write_page
 from benchmarks.scoreboard.quantities import CASES, QUANTITIES
 from benchmarks.scoreboard.results import Appendix, Measurement, Results, Taker, load, store
@@ -94,6 +95,23 @@ def test_two_runs_are_compared_by_their_ratios() -> None:
     assert differences(before, newcomer(100.0, 225.0)) == []
     assert differences(before, newcomer(100.0, 240.0)) == ["newcomer, zeroconf: 2.00, then 2.40 (20% apart)"]
     assert differences(before, results()) == ["newcomer, zeroconf: 2.00, then -"]
+
+
+def test_aims_are_met_missed_or_cannot_be_told() -> None:
+    """By the figures of the newcomer; a figure that is missing is no success."""
+
+    def told(ours: float) -> list[str]:
+        theirs = Measurement("newcomer", "syncthing", (4000.0,))
+        return aims(results(Measurement("newcomer", "peernet", (ours,)), theirs))
+
+    assert "Syncthing: **met**; 1,000 ms, and a quarter is 1,000 ms" in told(1000.0)[0]
+    assert "Syncthing: **missed**; 1,001 ms" in told(1001.0)[0]
+    assert told(1000.0)[1].endswith("libp2p: cannot be told, a figure is missing.")
+    assert "\n".join(told(1000.0)[:1]) in render(
+        results(
+            Measurement("newcomer", "peernet", (1000.0,)), Measurement("newcomer", "syncthing", (4000.0,))
+        )
+    )
 
 
 def test_peernet_without_a_figure_is_behind() -> None:
