@@ -107,9 +107,12 @@ def _standing(results: Results) -> str:
     found = behind(results)
     if not found:
         return "Nowhere, by the medians of this run."
-    headings = {quantity.name: case.heading for case in CASES for quantity in case.quantities}
-    lines = [f"- {headings[each.quantity.name]}; {each.sentence()}" for each in found]
-    return "\n".join(["By the medians of this run, where the difference is more than 5 %:", "", *lines])
+    cases = {quantity.name: case.name for case in CASES for quantity in case.quantities}
+    rows = ["| what | who is ahead | peernet |", "| --- | --- | --- |"]
+    for each in found:
+        what = f"{cases[each.quantity.name]}: {each.quantity.title}"
+        rows.append(f"| {what} | {each.leaders()} | {each.own()} |")
+    return "\n".join(["By the medians of this run, where the difference is more than 5 %:", "", *rows])
 
 
 def _closing(results: Results) -> list[str]:

@@ -44,7 +44,7 @@ class Case:
 
 def footprint(count: int) -> tuple[Quantity, ...]:
     """What a process with so many others takes."""
-    among = f"{count:,} peer{'s' if count > 1 else ''}"
+    among = f"1 peer among {count:,} others" if count == STRANGERS else f"{count:,} peer{'s' * (count > 1)}"
     return (
         Quantity(f"memory-{count}", f"memory, {among}", "MiB"),
         Quantity(f"cpu-{count}", f"processor time of an idle minute, {among}", "ms"),

@@ -66,7 +66,7 @@ def _case(name: str, takers: Sequence[Contender], plan: Plan) -> tuple[Measureme
         case "newcomer":
             return moments.newcomer(takers, rounds)
         case "together":
-            return moments.together(takers, half)
+            return moments.together(takers, some)
         case "in-process":
             return moments.in_process(takers, half)
         case "restart":

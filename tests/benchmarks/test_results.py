@@ -69,7 +69,7 @@ def test_results_are_kept(tmp_path: Path) -> None:
 def test_the_page_says_where_peernet_is_not_first() -> None:
     """By the figures: who is ahead is named, with the medians, and a note says why."""
     losing, winning = render(newcomer(300.0, 100.0)), render(newcomer(100.0, 300.0))
-    assert "zeroconf + TLS 100 ms; peernet 300 ms" in losing
+    assert "| newcomer: process start to link | zeroconf + TLS 100 ms | 300 ms |" in losing
     assert "## Why, and what would change it" in losing
     assert "Nowhere, by the medians of this run." in winning
     assert "## Why, and what would change it" not in winning
@@ -120,7 +120,7 @@ def test_peernet_without_a_figure_is_behind() -> None:
         Measurement("newcomer", "peernet", failures=("no 'linked'",)),
         Measurement("newcomer", "zeroconf", (100.0,)),
     )
-    assert "peernet has no figure" in render(failed)
+    assert "| zeroconf + TLS 100 ms | no figure |" in render(failed)
 
 
 def test_who_is_missing_or_failed_is_shown() -> None:
