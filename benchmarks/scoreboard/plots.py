@@ -121,7 +121,7 @@ def _line(name: str, at: Sequence[tuple[float, float]], label_y: float, colour: 
     return [
         f'<polyline class="line" points="{path}" stroke="{colour}"/>',
         *(_dot(x, y, 4, colour) for x, y in at),
-        _label(_WIDTH - 160, label_y + 4, name),
+        _label(_WIDTH - 160, label_y + 4, name, colour=colour),
     ]
 
 
@@ -138,8 +138,8 @@ def _tick(value: float) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
-def _label(x: float, y: float, text: str, *, style: str = "", anchor: str = "start") -> str:
-    kind = f'class="{style}" ' if style else ""
+def _label(x: float, y: float, text: str, *, style: str = "", anchor: str = "start", colour: str = "") -> str:
+    kind = (f'class="{style}" ' if style else "") + (f'style="fill:{colour}" ' if colour else "")
     return f'<text {kind}x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
