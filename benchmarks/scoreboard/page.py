@@ -99,8 +99,8 @@ def render(results: Results) -> str:
 
 
 def _appendix(appendix: Appendix) -> str:
-    drawing = f"![{appendix.heading}]({_FOLDER}/{appendix.name}.svg)"
-    return "\n\n".join([f"## {appendix.heading}", drawing, appendix.text.strip()])
+    drawn = [f"![{appendix.heading}]({_FOLDER}/{appendix.name}.svg)"] if appendix.drawing else []
+    return "\n\n".join([f"## {appendix.heading}", *drawn, appendix.text.strip()])
 
 
 def _standing(results: Results) -> str:
@@ -221,7 +221,7 @@ def _plots_of(results: Results, case: Case) -> list[str]:
 def plots(results: Results) -> Mapping[str, str]:
     """Return the plots of what was measured: names and SVG."""
     titles = {taker.name: taker.title for taker in results.takers}
-    drawn = {each.name: each.drawing for each in results.appendices}
+    drawn = {each.name: each.drawing for each in results.appendices if each.drawing}
     for case in (each for each in CASES if _measured(results, each)):
         for name in _plots_of(results, case):
             if case.name == "idle":
@@ -251,4 +251,5 @@ def _growth(results: Results, what: str, titles: Mapping[str, str]) -> str:
 def tables(results: Results) -> str:
     """Return the tables alone, for a terminal."""
     parts = [_section(results, case) for case in CASES if _measured(results, case)]
+    parts += [_appendix(each) for each in results.appendices]
     return "\n\n".join(["", *parts])

@@ -6,10 +6,11 @@ from typing import Final
 
 import attrs
 
-__all__ = ["CASES", "COUNTS", "QUANTITIES", "STRANGERS", "Case", "Quantity", "footprint"]
+__all__ = ["CASES", "COUNTS", "QUANTITIES", "STARTUP", "STRANGERS", "Case", "Quantity", "footprint"]
 
 COUNTS: Final = (1, 10, 100)
 STRANGERS: Final = 1000
+STARTUP: Final = "startup"
 
 
 @attrs.frozen
@@ -109,6 +110,12 @@ CASES: Final = (
         f"As the newcomer and the idle minute, with one linked peer, while {STRANGERS:,} emulated peers "
         "that nobody trusts announce themselves and answer on the same link.",
         (Quantity(f"newcomer-{STRANGERS}", "process start to link", "ms"), *footprint(STRANGERS)),
+    ),
+    Case(
+        STARTUP,
+        "Where a start of peernet spends its time",
+        "The benchmark of its own that `benchmarks/startup` is.",
+        (),
     ),
     Case(
         "floor",

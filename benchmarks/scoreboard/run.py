@@ -22,8 +22,10 @@ from benchmarks.scoreboard.contenders.peernet import Peernet
 from benchmarks.scoreboard.contenders.syncthing import Syncthing
 from benchmarks.scoreboard.contenders.tls import ZeroconfTls
 from benchmarks.scoreboard.pairs import without_paths
-from benchmarks.scoreboard.quantities import CASES, COUNTS, STRANGERS
-from benchmarks.scoreboard.results import Measurement, Results, Taker
+from benchmarks.scoreboard.quantities import CASES, COUNTS, STARTUP, STRANGERS
+from benchmarks.scoreboard.results import Appendix, Measurement, Results, Taker
+from benchmarks.scoreboard.standing import OURS
+from benchmarks.scoreboard.startup import startup
 
 __all__ = ["CONTENDERS", "Plan", "run", "smoke_faults"]
 
@@ -100,16 +102,25 @@ def run(plan: Plan) -> Results:
         takers.append(Taker(contender.name, contender.title, contender.how + call, version, missing))
         print(f"{contender.title}: {version or f'not here: {missing}'}", flush=True)
     measurements: list[Measurement] = []
+    appendices: list[Appendix] = []
     cases = [name for name in plan.cases if not plan.smoke or name in _SMOKE_CASES]
     for name in cases:
         case_began = time.monotonic()
         able = [each for each in present if _takes_part(each, name)]
         if plan.smoke and name != cases[0]:
             able = [each for each in able if each.name in _MUST_RUN]
-        measurements += _guarded(name, able, plan)
+        if name == STARTUP:
+            appendices += _guarded_startup(able, plan)
+        else:
+            measurements += _guarded(name, able, plan)
         print(f"{name}: {time.monotonic() - case_began:.0f} s", flush=True)
     return Results(
-        f"{date:%Y-%m-%d %H:%M} UTC", time.monotonic() - began, _machine(), tuple(takers), tuple(measurements)
+        f"{date:%Y-%m-%d %H:%M} UTC",
+        time.monotonic() - began,
+        _machine(),
+        tuple(takers),
+        tuple(measurements),
+        tuple(appendices),
     )
 
 
@@ -121,6 +132,17 @@ def _guarded(name: str, takers: Sequence[Contender], plan: Plan) -> tuple[Measur
         quantity = next(case for case in CASES if case.name == name).quantities[0].name
         why = f"the benchmark itself failed: {without_paths(repr(error))}"
         return tuple(Measurement(quantity, each.name, failures=(why,)) for each in takers)
+
+
+def _guarded_startup(takers: Sequence[Contender], plan: Plan) -> tuple[Appendix, ...]:
+    """The budget of a start, if peernet takes part; a defect is shown in its place."""
+    if not any(each.name == OURS for each in takers):
+        return ()
+    try:
+        return (startup(max(1, plan.rounds // 2)),)
+    except Exception as error:  # noqa: BLE001 - the same
+        traceback.print_exc()
+        return (Appendix(STARTUP, "The budget of a start", f"It failed: `{without_paths(repr(error))}`", ""),)
 
 
 def _takes_part(contender: Contender, case: str) -> bool:
