@@ -12,6 +12,7 @@ part of it only prints its tables, unless it is told where to write.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 from pathlib import Path
 from typing import Final
@@ -81,6 +82,9 @@ def _measure(plan: Plan, output: Path | None) -> None:
         raise SystemExit(f"these measurements need namespaces: {reason}")
     # Ended by a signal, whichever: processes and namespaces are removed on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As on a user's machine: whoever imports keeps what was compiled, and finds nothing but what is installed.
+    for variable in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH"):
+        os.environ.pop(variable, None)
     try:
         results = run(plan)
     except KeyboardInterrupt:

@@ -34,11 +34,12 @@ _METHOD: Final = """\
 Every contender has a bridge and hosts of its own: network namespaces with real interfaces between them, no
 loss, no other traffic, and a delay of some microseconds. In each round of a case all contenders take their
 turn, beginning with another one each time; processes of the round before are killed. Keys, certificates and
-databases exist beforehand, so that no first run is timed. A time begins just before the process is created
-and ends when the line by which both sides say that they are linked has been read, or at the time that it
-carries if the program is one of the benchmark's. The median, what nine of ten rounds do not exceed (p90)
-and the worst are shown, and the ratio of the medians to peernet's: above 1 is worse than peernet. Counts of
-an idle minute are taken once.
+databases exist beforehand, and Python keeps what it has compiled, so that no first run is timed. A time
+begins just before the process is created and ends when the line by which both sides say that they are linked
+has been read, or at the time that it carries if the program is one of the benchmark's. The median, what nine
+of ten rounds do not exceed (p90) and the worst are shown, and the ratio of the medians to peernet's: above 1
+is worse than peernet. Counts of an idle
+minute are taken once.
 """
 _NOT_COMPARABLE: Final = """\
 - **zeroconf + TLS and Avahi + TLS are not frameworks**: some hundred lines of a benchmark that knows its
