@@ -82,7 +82,7 @@ def _measure(plan: Plan, output: Path | None) -> None:
         raise SystemExit(f"these measurements need namespaces: {reason}")
     # Ended by a signal, whichever: processes and namespaces are removed on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # As on a user's machine: whoever imports keeps what was compiled, and finds nothing but what is installed.
+    # As for a user: whoever imports keeps what was compiled, and finds nothing but what is installed.
     for variable in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH"):
         os.environ.pop(variable, None)
     try:
