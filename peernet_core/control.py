@@ -137,7 +137,8 @@ def ask(path: Path | None, request: Mapping[str, object], *, timeout_s: float = 
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout_s)
             connection.connect(os.fspath(path))
-            connection.sendall(_encode(request))
+            with suppress(BrokenPipeError, ConnectionResetError):  # refused already: the reason can be read
+                connection.sendall(_encode(request))
             with connection.makefile("rb") as reader:
                 line = reader.readline(MAX_ANSWER_BYTES)
     except TimeoutError as error:

@@ -153,6 +153,25 @@ async def test_connections_are_bounded(tmp_path: Path) -> None:
     assert answer["ok"] is True
 
 
+async def test_a_refusal_quicker_than_the_request_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that has answered and closed before the request was sent has answered all the same."""
+    path = tmp_path / "control"
+    with socket.socket(socket.AF_UNIX) as node:
+        node.bind(os.fspath(path))
+        node.listen()
+
+        def refused_meanwhile(_: object) -> bytes:
+            connection, _ = node.accept()
+            with connection:
+                connection.sendall(b'{"ok": false, "error": "too many"}\n')
+            return b"{}\n"
+
+        monkeypatch.setattr(control, "_encode", refused_meanwhile)
+        assert await ask_it(path, {"ask": "echo"}) == {"ok": False, "error": "too many"}
+
+
 async def test_an_asker_that_goes_away_disturbs_nobody(tmp_path: Path) -> None:
     """Connections that end at once, or before the answer was read, leave the server serving."""
     path = tmp_path / "control"
