@@ -179,7 +179,7 @@ def test_damaged_metadata_of_others_hides_no_backend(
         (("peernet-core>=9 ; extra == 'new'",), None),
         (("peernet-core @ file:///src/peernet",), None),
         (("peernet-core-tools>=9",), None),
-        (("peernet-core>=0.1,<0.2",), "needs peernet-core<0.2,>=0.1 but 0.2.0 is running"),
+        (("peernet-core>=0.1,<0.2",), "needs peernet-core>=0.1,<0.2 but 0.2.0 is running"),
         (("zeroconf", "peernet.core==1.*"), "needs peernet-core==1.* but 0.2.0 is running"),
         (("peernet-core>=0.1", "peernet-core>=3"), "needs peernet-core>=3 but 0.2.0 is running"),
         (
@@ -327,7 +327,7 @@ def test_the_message_about_another_core(install: Install, scan: Any) -> None:
     assert told == (
         (
             "peernet.toml [discovery.lan]: "
-            "peernet-mdns 0.3.0 needs peernet-core<0.2,>=0.1 but 0.2.0 is running; it was not imported"
+            "peernet-mdns 0.3.0 needs peernet-core>=0.1,<0.2 but 0.2.0 is running; it was not imported"
         ),
     )
     assert on_the_page(told)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from peernet_core.configuration.extras import missing_requirements
+from peernet_core.configuration.releases import read_release
 
 Install = Callable[..., None]
 
@@ -32,7 +33,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def missing(name: str, *extras: str) -> tuple[str, ...]:
-    return missing_requirements(distribution(name), extras)
+    return missing_requirements(read_release(distribution(name)), extras)
 
 
 def test_what_an_extra_requires(install: Install) -> None:

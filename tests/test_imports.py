@@ -36,10 +36,10 @@ PURE: Final = (
 )
 SHELL: Final = (
     "storage network network_watch links.certificates links.sockets links.transport links.framed links.dialer"
-    " links.acceptor links.streams links.openings links.switchboard configuration.extras"
-    " configuration.entrypoints backends.containment backends.threads backends.contexts backends.witness"
-    " backends.instance backends.runner backends.keeper backends.supervisor subscriptions control announcer"
-    " home trust_book engine node"
+    " links.acceptor links.streams links.openings links.switchboard configuration.releases"
+    " configuration.extras configuration.entrypoints backends.containment backends.threads backends.contexts"
+    " backends.witness backends.instance backends.runner backends.keeper backends.supervisor subscriptions"
+    " control announcer home trust_book engine node"
 )
 EDGE: Final = "testing cli"
 ORDER: Final = f"{VALUES} {PURE} {SHELL} {EDGE}".split()

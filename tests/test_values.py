@@ -91,7 +91,6 @@ def test_classes_without_fields_are_compared_by_class() -> None:
         pass
 
     assert Stop() == Stop()
-    assert Stop() != Go()
     assert len({Stop(), Stop(), Go()}) == 2
 
 
@@ -106,7 +105,6 @@ def test_a_subclass_is_another_class() -> None:
     assert More(3) != More(3, more=1)
     assert More(3) != Ours(3)
     assert Ours(3) != More(3)
-    assert Ours(3) != 3
 
 
 def test_what_changes_has_no_hash() -> None:

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from peernet_core.configuration.config import (
 from peernet_core.configuration.extras import missing_requirements
 from peernet_core.configuration.option_types import OptionField, describe_options
 from peernet_core.configuration.options import sole_cause, structure_options
+from peernet_core.configuration.releases import Release, admits, canonical, read_release
 from peernet_core.configuration.wording import closest, join_words, one_line, quote
 from peernet_core.contract import ENTRY_POINT_GROUP
 from peernet_core.errors import ConfigurationError
@@ -148,15 +149,15 @@ class BackendIndex:
         """Read the metadata of all installed distributions, once; imports none of them."""
         core = _running_core()
         found: dict[str, list[InstalledBackend]] = {}
-        for distribution in distributions():
+        for each in distributions():
             try:
-                entries = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+                entries = each.entry_points.select(group=ENTRY_POINT_GROUP)
                 if not entries:
                     continue
-                name = distribution.name
+                release = read_release(each)
                 # The first on sys.path counts: an editable install is found again as its source folder.
-                if _canonical(name) not in found:
-                    found[_canonical(name)] = [_installed(entry, distribution, core) for entry in entries]
+                if (name := canonical(release.name)) not in found:
+                    found[name] = [_installed(entry, release, core) for entry in entries]
             except Exception:  # noqa: BLE001  # metadata of any installed distribution may be damaged in any way
                 _log.warning("the metadata of a distribution cannot be read; passing it over", exc_info=True)
         # dict.fromkeys: an entry point that is declared twice in the same words is one.
@@ -288,7 +289,7 @@ class BackendIndex:
             return f"{provided[0].release} provides no backend {quote(name)}. It provides: {others}"
         names = list(dict.fromkeys(each.name for each in self.installed))
         guess = None if distribution else closest(name, names)
-        package = _canonical(distribution or f"peernet-{name}")
+        package = canonical(distribution or f"peernet-{name}")
         if guess is None and _INSTALLABLE.fullmatch(package):
             return f"backend {quote(reference)} is not installed; perhaps: pip install {package}"
         listed = f"no backend {quote(reference)} is installed. Installed: {', '.join(names) or 'none'}."
@@ -325,86 +326,70 @@ def load_configuration(
 
 def _running_core() -> str | None:
     try:
-        return version(_CORE)
-    except PackageNotFoundError:  # used from a source folder; then nothing can be checked
+        return read_release(distribution(_CORE)).version
+    except (PackageNotFoundError, ValueError):  # used from a source folder, say; then nothing can be checked
         return None
 
 
-def _installed(entry: EntryPoint, distribution: Distribution, core: str | None) -> InstalledBackend:
+def _installed(entry: EntryPoint, release: Release, core: str | None) -> InstalledBackend:
     target = _TARGET.fullmatch(entry.value.strip())
     return InstalledBackend(
         name=entry.name,
-        distribution=distribution.name,
-        version=distribution.version,
+        distribution=release.name,
+        version=release.version,
         module=target["module"] if target else entry.value,
-        requirement_problem=None if core is None else next(_requirement_problems(distribution, core), None),
+        requirement_problem=None if core is None else next(_requirement_problems(release, core), None),
         attribute=(target["attribute"] or "") if target else "",
-        extra_problem=_extra_problem(distribution, (target["extras"] or "") if target else ""),
+        extra_problem=_extra_problem(release, (target["extras"] or "") if target else ""),
     )
 
 
-def _extra_problem(distribution: Distribution, extras: str) -> str | None:
+def _extra_problem(release: Release, extras: str) -> str | None:
     names = [name.strip() for name in extras.split(",") if name.strip()]
-    missing = missing_requirements(distribution, names)
+    missing = missing_requirements(release, names)
     if not missing:
         return None
-    wanted = f"{distribution.name}[{','.join(names)}]"
+    wanted = f"{release.name}[{','.join(names)}]"
     return f"belongs to {wanted}, and {join_words(missing, 'and')} is not installed: pip install '{wanted}'"
 
 
-def _requirement_problems(distribution: Distribution, core: str) -> Iterator[str]:
-    for text in distribution.requires or ():
+def _requirement_problems(release: Release, core: str) -> Iterator[str]:
+    for text in release.requires:
         if _REQUIRES_CORE.match(text) is None:
             continue
         try:
-            needed = _needed_versions(text, core)
+            needed = _needed_versions(text)
+            if not admits(needed, core):
+                yield f"needs {_CORE}{needed} but {core} is running"
         except ValueError:  # each of packaging's errors is one
             yield f"has a requirement on {_CORE} that cannot be read, {quote(text)}"
-            continue
-        if needed is not None:
-            yield f"needs {_CORE}{needed} but {core} is running"
 
 
-def _needed_versions(text: str, core: str) -> str | None:
-    """Which versions of the core a requirement names, if the running one is not among them; else None."""
-    # Imported here, and the rest of packaging below: every start pays for it, and for the rest twice more.
-    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - see above
-
+def _needed_versions(text: str) -> str:
+    """Which versions of the core a requirement names; empty: any will do."""
     plain = _PLAIN_REQUIREMENT.fullmatch(text)
     if plain is not None:
-        specifier = SpecifierSet(plain["versions"])
-    else:
-        from packaging.requirements import Requirement  # noqa: PLC0415 - see above
+        return plain["versions"].replace(" ", "")
+    from packaging.requirements import Requirement  # noqa: PLC0415 - every start would pay for it
 
-        requirement = Requirement(text)
-        # Which extras were asked for at installation is written nowhere; without any is what must fit.
-        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if not applies or _canonical(requirement.name) != _CORE:
-            return None
-        specifier = requirement.specifier
-    return None if specifier.contains(core, prereleases=True) else str(specifier)
-
-
-def _canonical(name: str) -> str:
-    """A distribution's name, or a backend's, as it is compared.
-
-    Source: the packaging specification of names (PEP 503).
-    """
-    return re.sub(r"[-_.]+", "-", name).lower()
+    requirement = Requirement(text)
+    # Which extras were asked for at installation is written nowhere; without any is what must fit.
+    applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    return str(requirement.specifier) if applies and canonical(requirement.name) == _CORE else ""
 
 
 def _order(installed: InstalledBackend) -> tuple[str, bool, str]:
     # Of several that provide one name, the one that is named after it comes first in messages.
-    named_after = _canonical(installed.distribution) == f"peernet-{_canonical(installed.name)}"
-    return _canonical(installed.name), not named_after, _canonical(installed.distribution)
+    named_after = canonical(installed.distribution) == f"peernet-{canonical(installed.name)}"
+    return canonical(installed.name), not named_after, canonical(installed.distribution)
 
 
 def _is_from(installed: InstalledBackend, distribution: str) -> bool:
-    return _canonical(installed.distribution) == _canonical(distribution)
+    return canonical(installed.distribution) == canonical(distribution)
 
 
 def _same_name(installed: InstalledBackend, name: str) -> bool:
-    return _canonical(installed.name) == _canonical(name)
+    return canonical(installed.name) == canonical(name)
 
 
 def _class_of(installed: InstalledBackend, where: str) -> type:

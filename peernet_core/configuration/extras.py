@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from typing import TYPE_CHECKING, Final
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Final
 
-if TYPE_CHECKING:
-    from packaging.specifiers import SpecifierSet
+from peernet_core.configuration.releases import Release, admits, canonical, read_release
 
 __all__ = ["missing_requirements"]
 
@@ -22,11 +21,11 @@ _PLAIN: Final = re.compile(
 )
 """As nearly all are written: read without packaging's grammar, whose import every start would pay."""
 
-_Required = tuple[str, "SpecifierSet", frozenset[str]]
+_Required = tuple[str, str, frozenset[str]]
 """A distribution, its versions, and which of its extras."""
 
 
-def missing_requirements(provider: Distribution, extras: Iterable[str]) -> tuple[str, ...]:
+def missing_requirements(provider: Release, extras: Iterable[str]) -> tuple[str, ...]:
     """What these extras of a distribution require and is not installed; empty: they can be used.
 
     Args:
@@ -36,25 +35,25 @@ def missing_requirements(provider: Distribution, extras: Iterable[str]) -> tuple
     return tuple(dict.fromkeys(_missing(provider, [*extras], set())))
 
 
-def _missing(provider: Distribution, extras: list[str], seen: set[tuple[str, str]]) -> Iterator[str]:
+def _missing(provider: Release, extras: list[str], seen: set[tuple[str, str]]) -> Iterator[str]:
     for extra in extras:
-        here = _canonical(provider.name), _canonical(extra)
+        here = canonical(provider.name), canonical(extra)
         if here in seen:  # an extra may name others of its own distribution, in a circle as well
             continue
         seen.add(here)
         for name, versions, theirs in _requirements(provider, extra):
             try:
-                found = distribution(name)
+                found = read_release(distribution(name))
             except PackageNotFoundError:
                 found = None
-            if found is not None and versions.contains(found.version, prereleases=True):
+            if found is not None and admits(versions, found.version):
                 yield from _missing(found, sorted(theirs), seen)
             else:
                 yield f"{name}{versions}"
 
 
-def _requirements(provider: Distribution, extra: str) -> Iterator[_Required]:
-    for text in provider.requires or ():
+def _requirements(provider: Release, extra: str) -> Iterator[_Required]:
+    for text in provider.requires:
         if _NAMES_AN_EXTRA.search(text) is not None:
             try:
                 required = _read(text, extra)
@@ -66,21 +65,16 @@ def _requirements(provider: Distribution, extra: str) -> Iterator[_Required]:
 
 def _read(text: str, extra: str) -> _Required | None:
     """What a requirement names, if this extra has it."""
-    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - only where a backend belongs to an extra
-
     plain = _PLAIN.fullmatch(text)
     if plain is not None:
-        if _canonical(plain["extra"]) != _canonical(extra):
+        if canonical(plain["extra"]) != canonical(extra):
             return None
-        return plain["name"], SpecifierSet(plain["versions"] or ""), frozenset()
+        versions = (plain["versions"] or "").replace(" ", "")
+        admits(versions, "0")  # raises where they cannot be read
+        return plain["name"], versions, frozenset()
     from packaging.requirements import Requirement  # noqa: PLC0415 - see _PLAIN
 
     requirement = Requirement(text)
     if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):
         return None
-    return requirement.name, requirement.specifier, frozenset(requirement.extras)
-
-
-def _canonical(name: str) -> str:
-    """A name as it is compared (PEP 503, PEP 685)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return requirement.name, str(requirement.specifier), frozenset(requirement.extras)
