@@ -38,8 +38,14 @@ def test_folded_headers_are_read(tmp_path: Path) -> None:
 
 
 def test_what_setuptools_leaves_in_a_source_folder_is_read(tmp_path: Path) -> None:
-    """It has another name there."""
-    assert read(tmp_path, "Name: acme\nVersion: 1\n\n", file="PKG-INFO") == Release("acme", "1", ())
+    """It has another name there, and the requirements may be in a file of their own."""
+    folder = tmp_path / "acme.egg-info"
+    folder.mkdir()
+    text = "Name: acme\nVersion: 1\n"
+    assert read(folder, text, file="PKG-INFO") == Release("acme", "1", ())
+    (folder / "requires.txt").write_text("other>=2\n", encoding="utf-8")
+    assert read(folder, text, file="PKG-INFO") == Release("acme", "1", ("other>=2",))
+    assert read(folder, f"{text}Requires-Dist: this\n", file="PKG-INFO") == Release("acme", "1", ("this",))
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "Name: acme\n\n", "Version: 1\n\nName: acme", "\0\n"])

@@ -7,7 +7,6 @@ them to the backend's class.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -180,6 +179,8 @@ def parse_config(text: str, *, path: Path) -> tuple[Config, tuple[str, ...]]:
     Returns:
         What the text says, with defaults for what is wrong, and its mistakes, a line each.
     """
+    import tomllib  # noqa: PLC0415 - a start without a file has none to read
+
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # plain ValueError: an integer of thousands of digits

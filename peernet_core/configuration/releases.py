@@ -50,15 +50,16 @@ def read_release(distribution: Distribution) -> Release:
     Raises:
         ValueError: it says no name or no version.
     """
-    found = _read_headers(distribution.read_text("METADATA") or "")
+    text = distribution.read_text("METADATA")
+    found = _read_headers(text or distribution.read_text("PKG-INFO") or "")
     if found is None:
         written = distribution.metadata
-        names, versions, requires = written.get_all("Name"), written.get_all("Version"), distribution.requires
-    else:
-        names, versions, requires = (found.get(each) for each in ("name", "version", "requires-dist"))
-    if not names or not versions:
+        found = {name: written.get_all(name) or [] for name in ("name", "version", "requires-dist")}
+    if text is None and "requires-dist" not in found:  # setuptools may have left them in another file
+        found["requires-dist"] = distribution.requires or []
+    if not found.get("name") or not found.get("version"):
         raise ValueError("a distribution that does not say its name and version")
-    return Release(names[0], versions[0], tuple(requires or ()))
+    return Release(found["name"][0], found["version"][0], tuple(found.get("requires-dist", ())))
 
 
 def _read_headers(text: str) -> dict[str, list[str]] | None:

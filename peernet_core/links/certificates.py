@@ -12,7 +12,6 @@ import functools
 import os
 import ssl
 import sys
-import tempfile
 from collections import OrderedDict
 from collections.abc import Container, Iterable
 from typing import Final
@@ -354,6 +353,8 @@ def _load_leaf(context: ssl.SSLContext, leaf: Leaf) -> None:
             pass
         else:
             return
+    import tempfile  # noqa: PLC0415 - not where there is /proc
+
     with tempfile.NamedTemporaryFile("wb", prefix="peernet-", buffering=0) as file:  # made with mode 0600
         file.write(pem)
         context.load_cert_chain(file.name)
