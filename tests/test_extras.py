@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 
 from peernet_core.configuration.extras import missing_requirements
-from peernet_core.configuration.releases import read_release
+from peernet_core.configuration.installed import InstalledDistributions
 
 Install = Callable[..., None]
 
@@ -33,7 +32,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def missing(name: str, *extras: str) -> tuple[str, ...]:
-    return missing_requirements(read_release(distribution(name)), extras)
+    installed = InstalledDistributions()
+    release = installed.release(name)
+    assert release is not None
+    return missing_requirements(installed, release, extras)
 
 
 def test_what_an_extra_requires(install: Install) -> None:

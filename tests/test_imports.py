@@ -37,6 +37,7 @@ PURE: Final = (
 SHELL: Final = (
     "storage network network_watch links.certificates links.sockets links.transport links.framed links.dialer"
     " links.acceptor links.streams links.openings links.switchboard configuration.releases"
+    " configuration.installed"
     " configuration.extras configuration.entrypoints backends.containment backends.threads backends.contexts"
     " backends.witness backends.instance backends.runner backends.keeper backends.supervisor subscriptions"
     " control announcer home trust_book engine node"

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from peernet_core.configuration.config import (
     where_of,
 )
 from peernet_core.configuration.extras import missing_requirements
+from peernet_core.configuration.installed import InstalledDistributions, read_entry_points
 from peernet_core.configuration.option_types import OptionField, describe_options
 from peernet_core.configuration.options import sole_cause, structure_options
 from peernet_core.configuration.releases import Release, admits, canonical, read_release
@@ -147,17 +147,18 @@ class BackendIndex:
     @classmethod
     def scan(cls) -> BackendIndex:
         """Read the metadata of all installed distributions, once; imports none of them."""
-        core = _running_core()
+        installed = InstalledDistributions()
+        core = _running_core(installed)
         found: dict[str, list[InstalledBackend]] = {}
-        for each in distributions():
+        for each in installed:
             try:
-                entries = each.entry_points.select(group=ENTRY_POINT_GROUP)
+                entries = read_entry_points(each, ENTRY_POINT_GROUP)
                 if not entries:
                     continue
                 release = read_release(each)
                 # The first on sys.path counts: an editable install is found again as its source folder.
                 if (name := canonical(release.name)) not in found:
-                    found[name] = [_installed(entry, release, core) for entry in entries]
+                    found[name] = [_installed(*entry, release, installed, core) for entry in entries]
             except Exception:  # noqa: BLE001  # metadata of any installed distribution may be damaged in any way
                 _log.warning("the metadata of a distribution cannot be read; passing it over", exc_info=True)
         # dict.fromkeys: an entry point that is declared twice in the same words is one.
@@ -324,29 +325,33 @@ def load_configuration(
     return config, backends
 
 
-def _running_core() -> str | None:
-    try:
-        return read_release(distribution(_CORE)).version
-    except (PackageNotFoundError, ValueError):  # used from a source folder, say; then nothing can be checked
-        return None
+def _running_core(installed: InstalledDistributions) -> str | None:
+    with contextlib.suppress(ValueError):
+        core = installed.release(_CORE)
+        if core is not None:
+            return core.version
+    return None  # used from a source folder, say; then nothing can be checked
 
 
-def _installed(entry: EntryPoint, release: Release, core: str | None) -> InstalledBackend:
-    target = _TARGET.fullmatch(entry.value.strip())
+def _installed(
+    name: str, value: str, release: Release, installed: InstalledDistributions, core: str | None
+) -> InstalledBackend:
+    target = _TARGET.fullmatch(value)
+    extras = (target["extras"] or "") if target else ""
     return InstalledBackend(
-        name=entry.name,
+        name=name,
         distribution=release.name,
         version=release.version,
-        module=target["module"] if target else entry.value,
+        module=target["module"] if target else value,
         requirement_problem=None if core is None else next(_requirement_problems(release, core), None),
         attribute=(target["attribute"] or "") if target else "",
-        extra_problem=_extra_problem(release, (target["extras"] or "") if target else ""),
+        extra_problem=_extra_problem(installed, release, extras),
     )
 
 
-def _extra_problem(release: Release, extras: str) -> str | None:
+def _extra_problem(installed: InstalledDistributions, release: Release, extras: str) -> str | None:
     names = [name.strip() for name in extras.split(",") if name.strip()]
-    missing = missing_requirements(release, names)
+    missing = missing_requirements(installed, release, names)
     if not missing:
         return None
     wanted = f"{release.name}[{','.join(names)}]"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Final
 
-from peernet_core.configuration.releases import Release, admits, canonical, read_release
+from peernet_core.configuration.installed import InstalledDistributions
+from peernet_core.configuration.releases import Release, admits, canonical
 
 __all__ = ["missing_requirements"]
 
@@ -25,29 +25,31 @@ _Required = tuple[str, str, frozenset[str]]
 """A distribution, its versions, and which of its extras."""
 
 
-def missing_requirements(provider: Release, extras: Iterable[str]) -> tuple[str, ...]:
+def missing_requirements(
+    installed: InstalledDistributions, provider: Release, extras: Iterable[str]
+) -> tuple[str, ...]:
     """What these extras of a distribution require and is not installed; empty: they can be used.
 
     Args:
+        installed: What is.
         provider: An installed distribution.
         extras: Their names, as in its metadata.
     """
-    return tuple(dict.fromkeys(_missing(provider, [*extras], set())))
+    return tuple(dict.fromkeys(_missing(installed, provider, [*extras], set())))
 
 
-def _missing(provider: Release, extras: list[str], seen: set[tuple[str, str]]) -> Iterator[str]:
+def _missing(
+    installed: InstalledDistributions, provider: Release, extras: list[str], seen: set[tuple[str, str]]
+) -> Iterator[str]:
     for extra in extras:
         here = canonical(provider.name), canonical(extra)
         if here in seen:  # an extra may name others of its own distribution, in a circle as well
             continue
         seen.add(here)
         for name, versions, theirs in _requirements(provider, extra):
-            try:
-                found = read_release(distribution(name))
-            except PackageNotFoundError:
-                found = None
+            found = installed.release(name)
             if found is not None and admits(versions, found.version):
-                yield from _missing(found, sorted(theirs), seen)
+                yield from _missing(installed, found, sorted(theirs), seen)
             else:
                 yield f"{name}{versions}"
 

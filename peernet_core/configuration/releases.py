@@ -1,8 +1,8 @@
 """What an installed distribution says of itself, and which versions a requirement admits.
 
 Every start of a node reads this of a few distributions. So both are read without the library that knows the
-whole grammar, as long as they are written as nearly all are: `importlib.metadata` reads the whole description
-for each question, and importing packaging takes longer than a peer on the local network takes to answer.
+whole grammar, as long as they are written as nearly all are: to import `email` or packaging takes longer than
+a peer on the local network takes to answer.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
-from importlib.metadata import Distribution
-from typing import Final
+from typing import Final, Protocol
 
 from peernet_core.values import frozen
 
-__all__ = ["Release", "admits", "canonical", "read_release"]
+__all__ = ["Metadata", "Release", "admits", "canonical", "read_release"]
 
 _CLAUSE: Final = re.compile(r"(?P<operator>~=|[=!]=|[<>]=?)\s*(?P<release>\d+(?:\.\d+)*)")
 _FINAL: Final = re.compile(r"\d+(?:\.\d+)*")
@@ -28,6 +27,14 @@ _COMPARES: Final[Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]
     ">=": operator.ge,
     "~=": operator.ge,
 }
+
+
+class Metadata(Protocol):
+    """What an installed distribution has written about itself; `importlib.metadata.Distribution` is one."""
+
+    def read_text(self, filename: str, /) -> str | None:
+        """Read one of its files; None: it is not there."""
+        ...
 
 
 @frozen
@@ -44,33 +51,40 @@ class Release:
     requires: tuple[str, ...]
 
 
-def read_release(distribution: Distribution) -> Release:
+def read_release(metadata: Metadata) -> Release:
     """Read an installed distribution's metadata.
 
     Raises:
-        ValueError: it says no name or no version.
+        ValueError: it says no name or no version, or is not text.
     """
-    text = distribution.read_text("METADATA")
-    found = _read_headers(text or distribution.read_text("PKG-INFO") or "")
-    if found is None:
-        written = distribution.metadata
-        found = {name: written.get_all(name) or [] for name in ("name", "version", "requires-dist")}
-    if text is None and "requires-dist" not in found:  # setuptools may have left them in another file
-        found["requires-dist"] = distribution.requires or []
-    if not found.get("name") or not found.get("version"):
+    text = metadata.read_text("METADATA")
+    headers = _read_headers(text or metadata.read_text("PKG-INFO") or "")
+    names, versions, requires = (headers.get(each, ()) for each in ("name", "version", "requires-dist"))
+    if not names or not versions:
         raise ValueError("a distribution that does not say its name and version")
-    return Release(found["name"][0], found["version"][0], tuple(found.get("requires-dist", ())))
+    if text is None and not requires:  # setuptools may have left them in a file of their own
+        requires = (metadata.read_text("requires.txt") or "").partition("[")[0].split("\n")
+    return Release(names[0], versions[0], tuple(each for each in requires if each))
 
 
-def _read_headers(text: str) -> dict[str, list[str]] | None:
-    """Read what stands before the description; None: not in the plain form, a header a line."""
+def _read_headers(text: str) -> dict[str, list[str]]:
+    """Read what stands before the description."""
     headers: dict[str, list[str]] = {}
     for line in text.partition("\n\n")[0].splitlines():
         name, colon, value = line.partition(":")
-        if not colon or line[0].isspace():
-            return None
+        if not colon or line[0].isspace():  # it goes on from the line before
+            return _parse_headers(text)
         headers.setdefault(name.lower(), []).append(value.strip())
-    return headers or None
+    return headers
+
+
+def _parse_headers(text: str) -> dict[str, list[str]]:
+    from email import message_from_string  # noqa: PLC0415 - see the module's docstring
+
+    headers: dict[str, list[str]] = {}
+    for name, value in message_from_string(text).items():
+        headers.setdefault(name.lower(), []).append(value)
+    return headers
 
 
 def admits(versions: str, version: str) -> bool:
