@@ -1,7 +1,7 @@
 """The scoreboard: discovery to authenticated link, side by side with what people use today.
 
 Run, as root on Linux with iproute2 and nftables: ``uv run --group bench python -m benchmarks [CASE ...]
-[--contender NAME ...] [--rounds 20] [--smoke] [--output FOLDER]``
+[--contender NAME ...] [--rounds 24] [--smoke] [--output FOLDER]``
 
 Makes network namespaces of its own and removes them again, and installs nothing outside of uv's cache. All
 contenders take part in the same run, in turn; one that fails or is missing is shown with its error. A whole
@@ -19,9 +19,9 @@ from typing import Final
 
 from benchmarks.scoreboard.page import tables, write_page
 from benchmarks.scoreboard.quantities import CASES
-from benchmarks.scoreboard.results import load
+from benchmarks.scoreboard.ratios import REPEATED, compare
+from benchmarks.scoreboard.results import Results, load
 from benchmarks.scoreboard.run import CONTENDERS, Plan, run, smoke_faults
-from benchmarks.scoreboard.standing import differences
 from peernet_core.testing.lab import why_not
 
 _DOCS: Final = Path(__file__).parents[1] / "docs"
@@ -35,7 +35,9 @@ def main() -> None:
     )
     parser.add_argument("case", nargs="*", help=f"of {', '.join(cases)}; all, if none is named")
     parser.add_argument("--contender", action="append", help=f"of {', '.join(names)}; all, if none is named")
-    parser.add_argument("--rounds", type=int, default=20, help="of the newcomer; the other cases have fewer")
+    parser.add_argument(
+        "--rounds", type=int, default=24, help="of the newcomer; cases with long waits have half as many"
+    )
     parser.add_argument("--smoke", action="store_true", help="one short round of most cases, and no page")
     parser.add_argument(
         "--output", type=Path, help="where to write the page, also of a part; a whole run: docs"
@@ -48,7 +50,7 @@ def main() -> None:
         type=Path,
         nargs=2,
         metavar="RESULTS",
-        help="measure nothing; show the ratios in which two runs differ by more than 15 %%",
+        help="measure nothing; show in which ratios two runs agree within 15 %%, and in which they do not",
     )
     arguments = parser.parse_args()
     for given, known, what in (
@@ -63,8 +65,7 @@ def main() -> None:
         folder = arguments.output or _DOCS
         write_page(load(folder / "benchmarks" / "results.json"), folder)
     elif arguments.compare:
-        differ = differences(*(load(path) for path in arguments.compare))
-        raise SystemExit("\n".join(differ) if differ else 0)
+        raise SystemExit(_compare(*(load(path) for path in arguments.compare)))
     else:
         _measure(
             Plan(
@@ -75,6 +76,16 @@ def main() -> None:
             ),
             arguments.output,
         )
+
+
+def _compare(one: Results, other: Results) -> int:
+    """Print what agrees and what does not; the exit status says whether all does."""
+    found = compare(one, other)
+    agree, differ = [each for each in found if each.agrees], [each for each in found if not each.agrees]
+    for heading, ratios in (("agree", agree), ("differ", differ)):
+        print(f"{len(ratios)} of {len(found)} ratios {heading}, at {REPEATED:.0%}:")
+        print("".join(f"  {each}\n" for each in ratios))
+    return 1 if differ or not found else 0
 
 
 def _measure(plan: Plan, output: Path | None) -> None:

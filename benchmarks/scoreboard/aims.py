@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from benchmarks.scoreboard.ratios import OURS
 from benchmarks.scoreboard.results import Results
-from benchmarks.scoreboard.standing import OURS
 from benchmarks.scoreboard.wording import shown
 
 __all__ = ["AIMS", "aims"]

@@ -35,8 +35,12 @@ class Site(abc.ABC):
         """Let it know whom it is to be linked with: that, and not where they are."""
 
     @abc.abstractmethod
+    def load(self) -> Watched:
+        """Get its process ready to begin, on another port than before."""
+
     def start(self) -> Watched:
         """Start its process, on another port than before, and return at once."""
+        return self.load().begin()
 
     def start_call(self) -> Watched:
         """Start a process that says `started` when it calls what starts it, with all imported."""

@@ -13,16 +13,35 @@ from benchmarks.mdns.bench import Traffic, WaitedInVainError
 from benchmarks.scoreboard.accounting import ProcessorTime, pss_kib, tree
 from benchmarks.scoreboard.contender import Contender, Site
 from benchmarks.scoreboard.ground import Ground
-from benchmarks.scoreboard.pairs import FAULTS, Notes, Pair, in_turn, settle
+from benchmarks.scoreboard.moments import come
+from benchmarks.scoreboard.pairs import FAULTS, WHOLE, Notes, Pace, Pair
 from benchmarks.scoreboard.quantities import footprint
 from benchmarks.scoreboard.results import Measurement
 from benchmarks.scoreboard.watched import Watched
 
-__all__ = ["growth", "idle"]
+__all__ = ["GLANCE", "LONG", "Watch", "growth", "idle"]
 
 _LINKING_S: Final = 90.0
-_SETTLED_S: Final = 45.0
-_MINUTE_S: Final = 60.0
+
+
+@attrs.frozen
+class Watch:
+    """How long everybody is left alone and then watched.
+
+    Attributes:
+        settled_s: How long to wait after the last was started.
+        minutes: How often what was taken is read.
+        minute_s: How long lies between two readings; what is counted is told for a minute.
+    """
+
+    settled_s: float
+    minutes: int
+    minute_s: float
+
+
+LONG: Final = Watch(settled_s=45.0, minutes=5, minute_s=60.0)
+"""Of what is done every 30, 60 or 120 s it sees much, and of what is done every 300 s once."""
+GLANCE: Final = Watch(settled_s=1.0, minutes=1, minute_s=2.0)
 
 
 @attrs.frozen
@@ -49,30 +68,29 @@ class _Idler:
 
 
 def idle(
-    contenders: Sequence[Contender],
-    counts: Sequence[int],
-    *,
-    settled_s: float = _SETTLED_S,
-    minute_s: float = _MINUTE_S,
+    contenders: Sequence[Contender], counts: Sequence[int], strangers: int | None, watch: Watch = LONG
 ) -> tuple[Measurement, ...]:
-    """Everybody among so many linked peers, in the same minute.
+    """Everybody among so many linked peers, and with one among so many strangers, in the same minutes.
 
     Args:
         contenders: Who.
         counts: How many peers.
-        settled_s: How long to wait after the last was started.
-        minute_s: How long to watch; what is counted is for a minute.
+        strangers: How many others; None: nobody is watched among such.
+        watch: How long.
     """
     notes = Notes()
     with ExitStack() as stack:
         idlers = []
-        for count in counts:
-            for contender in contenders:
-                with _noting(notes, contender.name, count):
-                    ground = stack.enter_context(Ground())
-                    idlers.append(_among_linked(contender, ground, count))
-        time.sleep(settled_s)
-        _watch(idlers, notes, minute_s)
+        # What takes longest to be set up comes first: in the end all are of nearly the same age.
+        for count in (strangers, *sorted(counts, reverse=True)):
+            for contender in reversed(contenders):
+                if count is not None:
+                    with _noting(notes, contender.name, count):
+                        ground = stack.enter_context(Ground())
+                        among = _among_others if count == strangers else _among_linked
+                        idlers.append(among(contender, ground, count))
+        time.sleep(watch.settled_s)
+        _watch(idlers, notes, watch)
     return notes.taken()
 
 
@@ -99,61 +117,72 @@ def _noting(notes: Notes, contender: str, count: int) -> Iterator[None]:
             notes.fail(quantity.name, contender, error)
 
 
-def _watch(idlers: Sequence[_Idler], notes: Notes, minute_s: float) -> None:
-    """Do nothing for a minute, and note what everybody took."""
-    before = []
+def _among_others(contender: Contender, ground: Ground, strangers: int) -> _Idler:
+    pair = _among_strangers(contender, ground, strangers)
+    pair.start_there()
+    assert pair.running is not None
+    pair.running.wait("ready", timeout_s=_LINKING_S)
+    pair.coming = pair.here.start()
+    pair.linked_s(pair.coming.began, timeout_s=_LINKING_S)
+    return _Idler(contender.name, strangers, pair.here, pair.coming)
+
+
+@attrs.frozen
+class _Reading:
+    """What somebody has taken so far."""
+
+    idler: _Idler
+    traffic: Traffic
+    processor: ProcessorTime
+
+
+def _read(idler: _Idler) -> _Reading:
+    return _Reading(idler, idler.traffic(), ProcessorTime(idler.pids))
+
+
+def _watch(idlers: Sequence[_Idler], notes: Notes, watch: Watch) -> None:
+    """Do nothing for some minutes, and note after each what everybody took."""
+    readings = []
+    began = time.monotonic()
     for idler in idlers:
         with _noting(notes, idler.contender, idler.peers):
-            before.append((idler, idler.traffic(), ProcessorTime(idler.pids)))
-    time.sleep(minute_s)
-    share = 60.0 / minute_s
-    for idler, traffic, processor in before:
-        with _noting(notes, idler.contender, idler.peers):
-            carried = idler.traffic().since(traffic)
-            taken = (
-                pss_kib(idler.pids) / 1024,
-                processor.taken_ms() * share,
-                (carried.sent + carried.received) * share,
-                (carried.sent_bytes + carried.received_bytes) * share / 1000,
-            )
-            for quantity, value in zip(footprint(idler.peers), taken, strict=True):
-                notes.add(quantity.name, idler.contender, value)
+            readings.append(_read(idler))
+    for number in range(watch.minutes):
+        time.sleep(max(0.0, began + (number + 1) * watch.minute_s - time.monotonic()))
+        before, readings = readings, []
+        for reading in before:
+            with _noting(notes, reading.idler.contender, reading.idler.peers):
+                _note(reading, notes, 60.0 / watch.minute_s)
+                readings.append(_read(reading.idler))
+
+
+def _note(reading: _Reading, notes: Notes, share: float) -> None:
+    idler = reading.idler
+    carried = idler.traffic().since(reading.traffic)
+    taken = (
+        pss_kib(idler.pids) / 1024,
+        reading.processor.taken_ms() * share,
+        (carried.sent + carried.received) * share,
+        (carried.sent_bytes + carried.received_bytes) * share / 1000,
+    )
+    for quantity, value in zip(footprint(idler.peers), taken, strict=True):
+        notes.add(quantity.name, idler.contender, value)
 
 
 def growth(
-    contenders: Sequence[Contender],
-    rounds: int,
-    strangers: int,
-    *,
-    settled_s: float = _SETTLED_S,
-    minute_s: float = _MINUTE_S,
+    contenders: Sequence[Contender], rounds: int, strangers: int, pace: Pace = WHOLE
 ) -> tuple[Measurement, ...]:
-    """A newcomer, and an idle minute, among so many whom nobody trusts."""
+    """A newcomer among so many whom nobody trusts."""
     notes = Notes()
     quantity = f"newcomer-{strangers}"
     with ExitStack() as stack:
         pairs = []
         for contender in contenders:
-            with _noting(notes, contender.name, strangers):
-                try:
-                    pairs.append(_among_strangers(contender, stack.enter_context(Ground()), strangers))
-                except FAULTS as error:
-                    notes.fail(quantity, contender.name, error)
-                    raise
-        for number in range(rounds):
-            for pair in pairs:
-                pair.end()
-                pair.start_there()
-            settle(pairs, notes, quantity)
-            for pair in in_turn(pairs, number):
-                with pair.noting(notes, quantity):
-                    pair.coming = pair.here.start()
-                    notes.add(quantity, pair.name, pair.linked_s(pair.coming.began) * 1000)
-        time.sleep(settled_s)
-        idlers = [
-            _Idler(pair.name, strangers, pair.here, pair.coming) for pair in in_turn(pairs) if pair.coming
-        ]
-        _watch(idlers, notes, minute_s)
+            try:
+                pairs.append(_among_strangers(contender, stack.enter_context(Ground()), strangers))
+            except FAULTS as error:
+                notes.fail(quantity, contender.name, error)
+        come(pairs, notes, quantity, rounds, pace)
     return notes.taken()
 
 

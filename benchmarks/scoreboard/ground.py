@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -31,7 +32,36 @@ class Ground(Bench):
         self._watching.close()
         super().__exit__(*error)
 
-    def watch(self, host: Host, command: list[str], parse: Parser, *, wrapped: bool = False) -> Watched:
-        """Start a program there, and return at once; it dies with the thread that calls this."""
+    def load(
+        self,
+        host: Host,
+        command: Sequence[str],
+        parse: Parser,
+        *,
+        within: Sequence[str] = (),
+        wrapped: bool = False,
+    ) -> Watched:
+        """Get a program ready there, to begin when it is told; it dies with the thread that calls this.
+
+        Args:
+            host: Where.
+            command: The program and its arguments.
+            parse: Reads a line of its output.
+            within: What is run before it, there, and is no part of its start.
+            wrapped: Whether the program is the child of what that starts.
+        """
         log = self.folder / f"{host.name}.watched.{next(self._watched)}.log"
-        return self._watching.enter_context(Watched(host.command(*command), parse, log, wrapped=wrapped))
+        process = Watched(command, parse, log, within=host.command(*within), wrapped=wrapped)
+        return self._watching.enter_context(process)
+
+    def watch(
+        self,
+        host: Host,
+        command: Sequence[str],
+        parse: Parser,
+        *,
+        within: Sequence[str] = (),
+        wrapped: bool = False,
+    ) -> Watched:
+        """Start a program there, and return at once; otherwise the same."""
+        return self.load(host, command, parse, within=within, wrapped=wrapped).begin()

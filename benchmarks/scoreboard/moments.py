@@ -2,88 +2,137 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from benchmarks.mdns.bench import WaitedInVainError
 from benchmarks.scoreboard.contender import Contender, Site
-from benchmarks.scoreboard.pairs import LINK_S, Notes, Pair, in_turn, make_pairs, settle
+from benchmarks.scoreboard.pairs import LINK_S, WHOLE, Notes, Pace, Pair, in_turn, make_pairs, settle
 from benchmarks.scoreboard.results import Measurement
 from benchmarks.scoreboard.watched import Watched
 
-__all__ = ["cut", "floor", "in_process", "newcomer", "restart", "together"]
+__all__ = ["batches", "come", "cut", "floor", "in_process", "newcomer", "restart", "together"]
 
-_STABLE_S: Final = 5.5
-"""For peernet a link that ends sooner counts as a failed dial, which is another case than these."""
-_PATIENCE_S: Final = 5.0
+_SHARING: Final = 3
+_SHARING_A_CUT: Final = 4
+"""How many rounds of a case wait at the same time; what takes processors is done in turn."""
 _CUT_S: Final = 30.0
-_APART_S: Final = 1.0
+_APART_S: Final = 0.5
 _UNNOTICED_S: Final = 15.0
 
 
-def newcomer(contenders: Sequence[Contender], rounds: int) -> tuple[Measurement, ...]:
+def newcomer(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -> tuple[Measurement, ...]:
     """A peer runs; another one's process is started."""
-    return _come(contenders, rounds, "newcomer", lambda site: site.start(), "")
+    return _come(contenders, rounds, pace, "newcomer", lambda site: site.start(), "")
 
 
-def in_process(contenders: Sequence[Contender], rounds: int) -> tuple[Measurement, ...]:
+def in_process(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -> tuple[Measurement, ...]:
     """The same, from the call that starts it."""
-    return _come(contenders, rounds, "in-process", lambda site: site.start_call(), "started")
+    return _come(contenders, rounds, pace, "in-process", lambda site: site.start_call(), "started")
+
+
+def batches(rounds: int, most: int) -> tuple[int, int]:
+    """Divide so many rounds, or a few more: how often, and how many then share their waits."""
+    times = math.ceil(rounds / most)
+    return times, math.ceil(rounds / times)
 
 
 def _come(
-    contenders: Sequence[Contender], rounds: int, quantity: str, start: Callable[[Site], Watched], begins: str
+    contenders: Sequence[Contender],
+    rounds: int,
+    pace: Pace,
+    quantity: str,
+    start: Callable[[Site], Watched],
+    begins: str,
 ) -> tuple[Measurement, ...]:
     notes = Notes()
-    with make_pairs(contenders, notes, quantity) as pairs:
-        for number in range(rounds):
-            for pair in pairs:
-                pair.start_there()
-            settle(pairs, notes, quantity)
-            for pair in in_turn(pairs, number):
-                with pair.noting(notes, quantity):
-                    pair.coming = start(pair.here)
-                    linked_s = pair.linked_s(pair.coming.began)
-                    waited_s = pair.coming.wait(begins, timeout_s=0) - pair.coming.began if begins else 0.0
-                    notes.add(quantity, pair.name, (linked_s - waited_s) * 1000)
-            for pair in pairs:
-                pair.end()
+    times, each = batches(rounds, _SHARING)
+    with make_pairs(contenders, notes, quantity, each) as pairs:
+        come(pairs, notes, quantity, times, pace, start=start, begins=begins)
     return notes.taken()
 
 
-def together(contenders: Sequence[Contender], rounds: int) -> tuple[Measurement, ...]:
+def come(
+    pairs: Sequence[Pair],
+    notes: Notes,
+    quantity: str,
+    times: int,
+    pace: Pace,
+    *,
+    start: Callable[[Site], Watched] = lambda site: site.start(),
+    begins: str = "",
+) -> None:
+    """Let somebody come to everybody, with fresh processes on both sides each time.
+
+    Args:
+        pairs: Who is there, and who comes.
+        notes: Where the times go.
+        quantity: As what.
+        times: How often.
+        pace: How much time things are given.
+        start: Starts who comes.
+        begins: What it says when its time begins; empty: that is when it is started.
+    """
+    for number in range(times):
+        for pair in pairs:
+            pair.start_there()
+        settle(pairs, notes, quantity, pace)
+        for pair in in_turn(pairs, number):
+            with pair.noting(notes, quantity):
+                pair.coming = start(pair.here)
+                pair.expect(pace.patience_s)
+        for pair in in_turn(pairs):
+            with pair.noting(notes, quantity):
+                assert pair.coming is not None
+                linked_s = pair.linked_s(pair.coming.began)
+                waited_s = pair.coming.wait(begins, timeout_s=0) - pair.coming.began if begins else 0.0
+                notes.add(quantity, pair.name, (linked_s - waited_s) * 1000)
+        for pair in pairs:
+            pair.end()
+
+
+def together(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -> tuple[Measurement, ...]:
     """Both processes are started at once."""
     notes = Notes()
-    with make_pairs(contenders, notes, "together") as pairs:
-        for number in range(rounds):
+    times, each = batches(rounds, _SHARING)
+    with make_pairs(contenders, notes, "together", each) as pairs:
+        for number in range(times):
             for pair in in_turn(pairs, number):
                 with pair.noting(notes, "together"):
-                    pair.start_there()
-                    pair.coming = pair.here.start()
+                    pair.forget()
+                    pair.running, pair.coming = pair.there.load(), pair.here.load()
+                    pair.running.begin()
+                    pair.coming.begin()
+                    pair.expect(pace.patience_s)
+            for pair in in_turn(pairs):
+                with pair.noting(notes, "together"):
                     assert pair.running is not None
                     notes.add("together", pair.name, pair.linked_s(pair.running.began) * 1000)
-                pair.end()
-    return notes.taken()
-
-
-def restart(contenders: Sequence[Contender], rounds: int) -> tuple[Measurement, ...]:
-    """One is killed and started again, on another port."""
-    notes = Notes()
-    with make_pairs(contenders, notes, "restart") as pairs:
-        for number in range(rounds):
-            _link(pairs, notes, "restart")
-            began = {pair.name: _restart(pair, notes) for pair in in_turn(pairs, number)}
-            for pair in in_turn(pairs):
-                with pair.noting(notes, "restart"):
-                    since, at = began[pair.name]
-                    notes.add("restart", pair.name, pair.linked_s(at, since=since) * 1000)
             for pair in pairs:
                 pair.end()
     return notes.taken()
 
 
-def _restart(pair: Pair, notes: Notes) -> tuple[int, float]:
+def restart(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -> tuple[Measurement, ...]:
+    """One is killed and started again, on another port."""
+    notes = Notes()
+    times, each = batches(rounds, _SHARING)
+    with make_pairs(contenders, notes, "restart", each) as pairs:
+        for number in range(times):
+            _link(pairs, notes, "restart", pace)
+            began = [(pair, *_restart(pair, notes, pace)) for pair in in_turn(pairs, number)]
+            for pair, since, at in began:
+                if pair.fault is None:
+                    with pair.noting(notes, "restart"):
+                        notes.add("restart", pair.name, pair.linked_s(at, since=since) * 1000)
+            for pair in pairs:
+                pair.end()
+    return notes.taken()
+
+
+def _restart(pair: Pair, notes: Notes, pace: Pace) -> tuple[int, float]:
     """Return what the other side had said by then, and when it was."""
     assert pair.running is not None
     assert pair.coming is not None
@@ -92,43 +141,45 @@ def _restart(pair: Pair, notes: Notes) -> tuple[int, float]:
         pair.coming.kill()
         pair.coming = pair.here.start()
         began = pair.coming.began
-        pair.coming.look("linked", pair.there.key, timeout_s=_PATIENCE_S)
+        pair.expect(pace.patience_s, since=since)
     return since, began
 
 
-def _link(pairs: Sequence[Pair], notes: Notes, quantity: str) -> None:
+def _link(pairs: Sequence[Pair], notes: Notes, quantity: str, pace: Pace) -> None:
     """Start everybody, and wait until all links are some seconds old."""
     for pair in pairs:
         pair.start_there()
-    settle(pairs, notes, quantity)
+    settle(pairs, notes, quantity, pace)
     for pair in in_turn(pairs):
-        pair.coming = pair.here.start()
+        with pair.noting(notes, quantity):
+            pair.coming = pair.here.start()
     for pair in in_turn(pairs):
         with pair.noting(notes, quantity):
             pair.linked_s(0.0)
-    time.sleep(_STABLE_S)
+    time.sleep(pace.stable_s)
 
 
 def cut(contenders: Sequence[Contender], rounds: int) -> tuple[Measurement, ...]:
     """The cable of one is out for half a minute."""
     notes = Notes()
-    with make_pairs(contenders, notes, "cut") as pairs:
-        for number in range(rounds):
-            _link(pairs, notes, "cut")
+    times, each = batches(rounds, _SHARING_A_CUT)
+    with make_pairs(contenders, notes, "cut", each) as pairs:
+        for number in range(times):
+            _link(pairs, notes, "cut", WHOLE)
             order = in_turn(pairs, number)
-            marks = {pair.name: _marks(pair) for pair in order}
+            marks = [_marks(pair) for pair in order]
             began = time.monotonic()
             for place, pair in enumerate(order):
                 _sleep_until(began + place * _APART_S)
                 pair.here.host.unplug()
-            healed = {}
+            healed = []
             for place, pair in enumerate(order):
                 _sleep_until(began + _CUT_S + place * _APART_S)
                 pair.here.host.plug_in()
-                healed[pair.name] = time.monotonic()
-            for pair in order:
+                healed.append(time.monotonic())
+            for pair, said, at in zip(order, marks, healed, strict=True):
                 with pair.noting(notes, "cut"):
-                    back = _back_s(pair, marks[pair.name], healed[pair.name])
+                    back = _back_s(pair, said, at)
                     if back is None:
                         notes.keep("cut", pair.name)
                     else:
@@ -182,13 +233,13 @@ def _linked_for_good(process: Watched, peer: str, mark: int, healed: float) -> f
     return at
 
 
-def floor(contenders: Sequence[Contender], rounds: int) -> tuple[Measurement, ...]:
+def floor(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -> tuple[Measurement, ...]:
     """One question and its answer, one handshake."""
     notes = Notes()
     with make_pairs(contenders, notes, "query") as pairs:
         for pair in pairs:
             pair.start_there()
-        settle(pairs, notes, "query")
+        settle(pairs, notes, "query", pace)
         for _ in range(rounds):
             for pair in in_turn(pairs):
                 with pair.noting(notes, "query"):

@@ -10,8 +10,9 @@ from typing import Final
 from benchmarks.scoreboard.aims import aims
 from benchmarks.scoreboard.plots import growth_plot, spread_plot
 from benchmarks.scoreboard.quantities import CASES, COUNTS, Case, Quantity
+from benchmarks.scoreboard.ratios import OURS, interval, is_wide, ratio
 from benchmarks.scoreboard.results import Appendix, Measurement, Results, store
-from benchmarks.scoreboard.standing import FLOOR, OURS, behind, closing_note, ratio
+from benchmarks.scoreboard.standing import FLOOR, behind, closing_note
 from benchmarks.scoreboard.wording import shown
 
 __all__ = ["MARK", "plots", "render", "tables", "write_page"]
@@ -33,13 +34,26 @@ $ PEERNET_INTEROP=FOLDER uv run --group bench python -m benchmarks
 _METHOD: Final = """\
 Every contender has a bridge and hosts of its own: network namespaces with real interfaces between them, no
 loss, no other traffic, and a delay of some microseconds. In each round of a case all contenders take their
-turn, beginning with another one each time; processes of the round before are killed. Keys, certificates and
-databases exist beforehand, and Python keeps what it has compiled, so that no first run is timed. A time
-begins just before the process is created and ends when the line by which both sides say that they are linked
-has been read, or at the time that it carries if the program is one of the benchmark's. The median, what nine
-of ten rounds do not exceed (p90) and the worst are shown, and the ratio of the medians to peernet's: above 1
-is worse than peernet. Counts of an idle
-minute are taken once.
+turn, beginning with another one each time. Some rounds share their waits: each has hosts and fresh processes
+of its own, all are set up at once, and then one after the other is timed. Whoever takes longer than 3 s waits
+for the network by then, and goes on waiting while the next one is timed. Keys, certificates and databases
+exist beforehand, and Python keeps what it has compiled, so that no first run is timed.
+
+A time begins just before the contender's own program is executed: entering the namespace and setting the
+environment come before that, for every contender. It ends when the line by which both sides say that they are
+linked has been read, or at the time that it carries if the program is one of the benchmark's.
+
+The median, what nine of ten rounds do not exceed (p90) and the worst are shown, and the ratio of the medians
+to peernet's: above 1 is worse than peernet. Of what is counted in idle minutes it is the mean, and the least
+and the most of one minute. Behind the ratio stands where it lies in 95 of 100 cases if as many rounds are
+drawn at random from those of this run, of that contender and of peernet (the bootstrap).
+"""
+_REPEATING: Final = """\
+Two runs are to agree on a ratio within 15 %, and `--compare` tells which ratios of two runs do, which do not,
+and whether the intervals of these overlap. Where the interval of a ratio is wider than 15 % to either side,
+another run may well say something else. That is so where a contender takes more or less by when in its
+interval of announcements, questions or dials something happens: its median hardly means more than its spread.
+
 """
 _NOT_COMPARABLE: Final = """\
 - **zeroconf + TLS and Avahi + TLS are not frameworks**: some hundred lines of a benchmark that knows its
@@ -92,6 +106,8 @@ def render(results: Results) -> str:
         _takers(results),
         "## Method",
         _METHOD.rstrip(),
+        "## What another run would say",
+        _repeating(results),
         "## What is not comparable",
         _NOT_COMPARABLE.rstrip(),
         *_closing(results),
@@ -107,13 +123,10 @@ def _appendix(appendix: Appendix) -> str:
 def _standing(results: Results) -> str:
     found = behind(results)
     if not found:
-        return "Nowhere, by the medians of this run."
-    cases = {quantity.name: case.name for case in CASES for quantity in case.quantities}
-    rows = ["| what | who is ahead | peernet |", "| --- | --- | --- |"]
-    for each in found:
-        what = f"{cases[each.quantity.name]}: {each.quantity.title}"
-        rows.append(f"| {what} | {each.leaders()} | {each.own()} |")
-    return "\n".join(["By the medians of this run, where the difference is more than 5 %:", "", *rows])
+        return "Nowhere, by the figures of this run."
+    rows = [f"| {_named(each.quantity)} | {each.leaders()} | {each.own()} |" for each in found]
+    rows = ["| what | who is ahead | peernet |", "| --- | --- | --- |", *rows]
+    return "\n".join(["By the figures of this run, where the difference is more than 5 %:", "", *rows])
 
 
 def _closing(results: Results) -> list[str]:
@@ -143,31 +156,35 @@ def _table(results: Results, quantity: Quantity) -> str:
     titles = {taker.name: taker.title for taker in results.takers}
     ours = results.of(quantity.name, OURS)
     rounds = any(len(each.values) > 1 for each in found)
-    heads = ["median", "p90", "worst"] if rounds else [quantity.unit]
+    heads = _heads(quantity) if rounds else [quantity.unit]
     unit = f", {quantity.unit}" if rounds else ""
     rows = [
-        [f"{quantity.title}{unit}", *heads, "ratio", "rounds"],
+        [f"{quantity.title}{unit}", *heads, "ratio", quantity.rounds],
         ["---", *("---:" for _ in heads), "---:", "---:"],
     ]
     best = min(
-        (each.median for each in found if each.median is not None and each.contender != FLOOR), default=None
+        (each.figure for each in found if each.figure is not None and each.contender != FLOOR), default=None
     )
     for each in found:
-        figures = [each.median, each.p90, each.worst] if rounds else [each.median]
+        beside = each.least if quantity.counted else each.p90
+        figures = [each.figure, beside, each.worst] if rounds else [each.figure]
         cells = [shown(value) for value in figures]
-        if each.median is not None and each.median == best:
+        if each.figure is not None and each.figure == best:
             cells[0] = f"**{cells[0]}**"
-        their = ratio(each, ours)
-        rows.append(
-            [
-                titles[each.contender],
-                *cells,
-                "" if each.contender == OURS or their is None else f"{their:.2f}",
-                _rounds(each),
-            ]
-        )
+        rows.append([titles[each.contender], *cells, _ratio(each, ours), _rounds(each)])
     rows += _absent(results, found, columns=len(heads))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _heads(quantity: Quantity) -> list[str]:
+    return ["mean", "least", "most"] if quantity.counted else ["median", "p90", "worst"]
+
+
+def _ratio(measurement: Measurement, ours: Measurement | None) -> str:
+    their, spread = ratio(measurement, ours), interval(measurement, ours)
+    if their is None or measurement.contender == OURS:
+        return ""
+    return f"{their:.2f} ({spread})" if spread else f"{their:.2f}"
 
 
 def _rounds(measurement: Measurement) -> str:
@@ -197,6 +214,25 @@ def _faults(results: Results, case: Case) -> list[str]:
                 first = " ".join(failure.split())[:400].replace("`", "'")
                 lines.setdefault(f"- {titles[each.contender]} failed: `{first}`", "")
     return list(lines)
+
+
+def _repeating(results: Results) -> str:
+    titles = {taker.name: taker.title for taker in results.takers}
+    lines = []
+    for quantity in (each for case in CASES for each in case.quantities):
+        ours = results.of(quantity.name, OURS)
+        wide = [
+            f"{titles[each.contender]} {_ratio(each, ours)}"
+            for each in results.quantity(quantity.name)
+            if each.contender != OURS and is_wide(each, ours)
+        ]
+        if wide:
+            lines.append(f"- {_named(quantity)}: {', '.join(wide)}")
+    return "\n".join([_REPEATING, *(lines or ["There are none in this run."])])
+
+
+def _named(quantity: Quantity) -> str:
+    return f"{next(case.name for case in CASES if quantity in case.quantities)}: {quantity.title}"
 
 
 def _takers(results: Results) -> str:
@@ -244,8 +280,8 @@ def _growth(results: Results, what: str, titles: Mapping[str, str]) -> str:
     for count in COUNTS:
         for each in results.quantity(f"{what}-{count}"):
             points = series.setdefault(titles[each.contender], [])
-            if each.median:
-                points.append((count, each.median))
+            if each.figure:
+                points.append((count, each.figure))
     return growth_plot(title, unit, series)
 
 

@@ -19,14 +19,46 @@ from benchmarks.scoreboard.results import Measurement
 from benchmarks.scoreboard.watched import Watched
 from peernet_core.testing.lab import GuardExpiredError, LaboratoryError
 
-__all__ = ["FAULTS", "Notes", "Pair", "in_turn", "make_pairs", "settle", "without_paths"]
+__all__ = [
+    "FAULTS",
+    "HURRIED",
+    "WHOLE",
+    "Notes",
+    "Pace",
+    "Pair",
+    "in_turn",
+    "make_pairs",
+    "settle",
+    "without_paths",
+]
 
 FAULTS: Final = (WaitedInVainError, UnavailableError, GuardExpiredError, LaboratoryError, OSError)
 """What a contender may do to us; it is noted, and the others go on."""
 _ROOT: Final = Path(__file__).parents[2]
 READY_S: Final = 30.0
 LINK_S: Final = 60.0
-SETTLED_S: Final = 3.0
+
+
+@attrs.frozen
+class Pace:
+    """How much time things are given.
+
+    Attributes:
+        settled_s: How long a peer has run before somebody comes.
+        stable_s: How old links are before they are cut or their peer restarts. For peernet one that ends
+            sooner counts as a failed dial, which is another case than these.
+        patience_s: How long everybody has the processors alone; whoever takes longer waits for the network,
+            and goes on waiting while the next one has its turn.
+    """
+
+    settled_s: float
+    stable_s: float
+    patience_s: float
+
+
+WHOLE: Final = Pace(settled_s=3.0, stable_s=5.5, patience_s=3.0)
+HURRIED: Final = Pace(settled_s=1.5, stable_s=0.5, patience_s=0.0)
+"""Where figures are worth nothing anyway."""
 
 
 def without_paths(text: str) -> str:
@@ -90,9 +122,22 @@ class Pair:
 
     def start_there(self) -> None:
         """Start the one that is there, without waiting."""
+        self.forget()
+        self.running = self.there.start()
+
+    def forget(self) -> None:
+        """Let neither know where the other one was."""
         self.there.forget()
         self.here.forget()
-        self.running = self.there.start()
+
+    def expect(self, patience_s: float, *, since: int = 0) -> None:
+        """Wait for so long, and no longer, until both are linked; `since` is that of `linked_s`."""
+        assert self.running is not None
+        assert self.coming is not None
+        until = time.monotonic() + patience_s
+        self.coming.look("linked", self.there.key, timeout_s=patience_s)
+        left_s = max(0.0, until - time.monotonic())
+        self.running.look("linked", self.here.key, since=since, timeout_s=left_s)
 
     def linked_s(self, began: float, *, since: int = 0, timeout_s: float = LINK_S) -> float:
         """Return how long after `began` both said that they are linked, waiting for it.
@@ -130,11 +175,13 @@ class Pair:
 
 
 @contextmanager
-def make_pairs(contenders: Sequence[Contender], notes: Notes, quantity: str) -> Iterator[list[Pair]]:
-    """Make a link with two hosts for each contender that can be there."""
+def make_pairs(
+    contenders: Sequence[Contender], notes: Notes, quantity: str, each: int = 1
+) -> Iterator[list[Pair]]:
+    """Make so many links with two hosts for each contender that can be there."""
     with ExitStack() as stack:
         pairs = []
-        for contender in contenders:
+        for contender in (*contenders,) * each:
             try:
                 ground = stack.enter_context(Ground())
                 there = contender.site(ground, ground.host("there"), "there")
@@ -148,7 +195,7 @@ def make_pairs(contenders: Sequence[Contender], notes: Notes, quantity: str) -> 
         yield pairs
 
 
-def settle(pairs: Sequence[Pair], notes: Notes, quantity: str) -> None:
+def settle(pairs: Sequence[Pair], notes: Notes, quantity: str, pace: Pace) -> None:
     """Wait until everybody who was started runs, and has run for some seconds."""
     for pair in pairs:
         try:
@@ -157,7 +204,7 @@ def settle(pairs: Sequence[Pair], notes: Notes, quantity: str) -> None:
         except FAULTS as error:
             pair.fault = error
             notes.fail(quantity, pair.name, error)
-    time.sleep(SETTLED_S)
+    time.sleep(pace.settled_s)
 
 
 def in_turn(pairs: Sequence[Pair], number: int = 0) -> Sequence[Pair]:

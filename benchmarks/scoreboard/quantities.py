@@ -20,11 +20,16 @@ class Quantity:
     Attributes:
         title: What the rows of its table show.
         unit: Of the values.
+        rounds: What its values are called: there is one for each.
+        counted: Whether it adds up over time, so that the mean of the values stands for all of them: what
+            happens every other minute is half as much a minute. Otherwise it is their median.
     """
 
     name: str
     title: str
     unit: str
+    rounds: str = "rounds"
+    counted: bool = False
 
 
 @attrs.frozen
@@ -46,11 +51,17 @@ class Case:
 def footprint(count: int) -> tuple[Quantity, ...]:
     """What a process with so many others takes."""
     among = f"1 peer among {count:,} others" if count == STRANGERS else f"{count:,} peer{'s' * (count > 1)}"
+    counts = (
+        ("cpu", "processor time", "ms"),
+        ("packets", "packets", "packets"),
+        ("bytes", "bytes", "kB"),
+    )
     return (
-        Quantity(f"memory-{count}", f"memory, {among}", "MiB"),
-        Quantity(f"cpu-{count}", f"processor time of an idle minute, {among}", "ms"),
-        Quantity(f"packets-{count}", f"packets of an idle minute, {among}", "packets"),
-        Quantity(f"bytes-{count}", f"bytes of an idle minute, {among}", "kB"),
+        Quantity(f"memory-{count}", f"memory, {among}", "MiB", "minutes"),
+        *(
+            Quantity(f"{name}-{count}", f"{what} of an idle minute, {among}", unit, "minutes", counted=True)
+            for name, what, unit in counts
+        ),
     )
 
 
@@ -68,8 +79,8 @@ CASES: Final = (
     Case(
         "together",
         "Both start at the same instant",
-        "Nobody runs; both processes are started one after the other without waiting, and the time ends "
-        "when both say that they are linked.",
+        "Nobody runs; both processes are executed within a millisecond, and the time ends when both say "
+        "that they are linked.",
         (Quantity("together", "both process starts to link", "ms"),),
     ),
     Case(
@@ -83,8 +94,7 @@ CASES: Final = (
         "restart",
         "A peer restarts on another port",
         "Linked for more than 5 s, one of the two is killed (SIGKILL) and started again at once, on "
-        "another port; timed from that start until both say that they are linked. Whoever takes longer "
-        "than 5 s waits while the next contender is restarted.",
+        "another port; timed from that start until both say that they are linked.",
         (Quantity("restart", "process start to link", "ms"),),
     ),
     Case(
@@ -92,24 +102,29 @@ CASES: Final = (
         "The link is cut for 30 s",
         "Linked for more than 5 s, one of the two hosts loses its carrier for 30 s; timed from its "
         "return until both say that they are linked. Cut are all contenders, each on a link of its own, "
-        "one second apart.",
+        "half a second apart. Whoever dials again on a schedule takes anything between nothing and its "
+        "interval, by where in that interval the cable comes back.",
         (Quantity("cut", "carrier back to link", "ms"),),
     ),
     Case(
         "idle",
         "What it takes to be linked and idle",
-        "One process that is linked with 1, 10 or 100 peers, all of them on one other host; 45 s after "
-        "all have been started, memory (the proportional set size of all its processes), and for one "
-        "minute the processor time of these and what the interface of its host carries both ways. All "
-        "contenders are idle in the same minute, each on a link of its own.",
-        tuple(each for count in COUNTS for each in footprint(count)),
+        "One process that is linked with 1, 10 or 100 peers, all of them on one other host; or with one, "
+        f"while {STRANGERS:,} emulated peers that nobody trusts announce themselves and answer on the same "
+        "link. From 45 s after the last of them was linked, for five minutes: memory (the proportional set "
+        "size of all its processes), their processor time, and what the interface of its host carries both "
+        "ways, read each minute. Of memory the median of the readings is told; what is counted adds up, so "
+        "it is the mean of the minutes, and what is done every other minute, or every fifth, is seen as "
+        "often as it happens. All contenders are idle in the same minutes, each on a link of its own, and "
+        "nothing else is measured meanwhile.",
+        tuple(each for count in (*COUNTS, STRANGERS) for each in footprint(count)),
     ),
     Case(
         "growth",
-        f"{STRANGERS:,} others on the link",
-        f"As the newcomer and the idle minute, with one linked peer, while {STRANGERS:,} emulated peers "
-        "that nobody trusts announce themselves and answer on the same link.",
-        (Quantity(f"newcomer-{STRANGERS}", "process start to link", "ms"), *footprint(STRANGERS)),
+        f"A newcomer among {STRANGERS:,} others on the link",
+        f"As the newcomer, while {STRANGERS:,} emulated peers that nobody trusts announce themselves and "
+        "answer on the same link.",
+        (Quantity(f"newcomer-{STRANGERS}", "process start to link", "ms"),),
     ),
     Case(
         STARTUP,

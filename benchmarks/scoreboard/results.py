@@ -12,6 +12,8 @@ from typing import Final
 import attrs
 import cattrs
 
+from benchmarks.scoreboard.quantities import QUANTITIES
+
 __all__ = ["FORMAT", "Appendix", "Measurement", "Results", "Taker", "load", "store"]
 
 FORMAT: Final = 1
@@ -50,6 +52,13 @@ class Measurement:
     kept: int = 0
 
     @property
+    def figure(self) -> float | None:
+        """What stands for all of them: the median, or the mean of what is counted; None: there is nothing."""
+        if self.values and QUANTITIES[self.quantity].counted:
+            return statistics.fmean(self.values)
+        return self.median
+
+    @property
     def median(self) -> float | None:
         """The middle of the values; None: there is none."""
         return statistics.median(self.values) if self.values else None
@@ -60,6 +69,11 @@ class Measurement:
         if not self.values:
             return None
         return sorted(self.values)[math.ceil(0.9 * len(self.values)) - 1]
+
+    @property
+    def least(self) -> float | None:
+        """The smallest."""
+        return min(self.values, default=None)
 
     @property
     def worst(self) -> float | None:

@@ -21,10 +21,10 @@ from benchmarks.scoreboard.contenders.libp2p import Libp2p
 from benchmarks.scoreboard.contenders.peernet import Peernet
 from benchmarks.scoreboard.contenders.syncthing import Syncthing
 from benchmarks.scoreboard.contenders.tls import ZeroconfTls
-from benchmarks.scoreboard.pairs import without_paths
+from benchmarks.scoreboard.pairs import HURRIED, WHOLE, without_paths
 from benchmarks.scoreboard.quantities import CASES, COUNTS, STARTUP, STRANGERS
+from benchmarks.scoreboard.ratios import OURS
 from benchmarks.scoreboard.results import Appendix, Measurement, Results, Taker
-from benchmarks.scoreboard.standing import OURS
 from benchmarks.scoreboard.startup import startup
 
 __all__ = ["CONTENDERS", "Plan", "run", "smoke_faults"]
@@ -62,29 +62,27 @@ class Plan:
 
 
 def _case(name: str, takers: Sequence[Contender], plan: Plan) -> tuple[Measurement, ...]:
-    rounds = 1 if plan.smoke else plan.rounds
-    half, some, few = (max(1, rounds // divisor) for divisor in (2, 3, 5))
+    rounds, pace = (1, HURRIED) if plan.smoke else (plan.rounds, WHOLE)
+    half = max(1, rounds // 2)
     match name:
         case "newcomer":
-            return moments.newcomer(takers, rounds)
+            return moments.newcomer(takers, rounds, pace)
         case "together":
-            return moments.together(takers, some)
+            return moments.together(takers, half, pace)
         case "in-process":
-            return moments.in_process(takers, half)
+            return moments.in_process(takers, rounds, pace)
         case "restart":
-            return moments.restart(takers, some)
+            return moments.restart(takers, half, pace)
         case "cut":
-            return moments.cut(takers, few)
+            return moments.cut(takers, half)
         case "idle" if plan.smoke:
-            return footprint.idle(takers, (COUNTS[0],), settled_s=2.0, minute_s=3.0)
+            return footprint.idle(takers, COUNTS[:1], None, footprint.GLANCE)
         case "idle":
-            return footprint.idle(takers, COUNTS)
-        case "growth" if plan.smoke:
-            return footprint.growth(takers, 1, STRANGERS, settled_s=2.0, minute_s=3.0)
+            return footprint.idle(takers, COUNTS, STRANGERS)
         case "growth":
-            return footprint.growth(takers, few, STRANGERS)
+            return footprint.growth(takers, half, STRANGERS, pace)
         case _:
-            return moments.floor(takers, rounds)
+            return moments.floor(takers, rounds, pace)
 
 
 def run(plan: Plan) -> Results:

@@ -8,41 +8,15 @@ from typing import Final
 import attrs
 
 from benchmarks.scoreboard.quantities import CASES, Quantity
-from benchmarks.scoreboard.results import Measurement, Results
+from benchmarks.scoreboard.ratios import OURS
+from benchmarks.scoreboard.results import Results
 from benchmarks.scoreboard.wording import shown
 
-__all__ = ["FLOOR", "OURS", "Behind", "behind", "closing_note", "differences", "ratio"]
+__all__ = ["FLOOR", "Behind", "behind", "closing_note"]
 
-OURS: Final = "peernet"
 FLOOR: Final = "bare"
-_REPEATED: Final = 0.15
 _EQUAL: Final = 1.05
 """What differs by less is not told apart: two runs differ by more."""
-
-
-def ratio(measurement: Measurement, ours: Measurement | None) -> float | None:
-    """How many times ours a median is; None: one of them is missing, or ours is nothing."""
-    theirs, mine = measurement.median, ours.median if ours is not None else None
-    return theirs / mine if theirs is not None and mine else None
-
-
-def differences(one: Results, other: Results, *, share: float = _REPEATED) -> list[str]:
-    """Return the ratios to ours in which two runs differ by more than that share, in words."""
-    found = []
-    for each in one.measurements:
-        before = ratio(each, one.of(each.quantity, OURS))
-        again = other.of(each.quantity, each.contender)
-        after = ratio(again, other.of(each.quantity, OURS)) if again is not None else None
-        if each.contender == OURS or (before is None and after is None):
-            continue
-        if before is None or after is None:
-            found.append(f"{each.quantity}, {each.contender}: {shown(before)}, then {shown(after)}")
-        elif max(before, after) > min(before, after) * (1 + share):
-            apart = max(before, after) / max(min(before, after), 1e-9) - 1
-            found.append(
-                f"{each.quantity}, {each.contender}: {shown(before)}, then {shown(after)} ({apart:.0%} apart)"
-            )
-    return found
 
 
 @attrs.frozen
@@ -50,8 +24,8 @@ class Behind:
     """A quantity in which somebody is ahead of peernet.
 
     Attributes:
-        ahead: Who, the best first, with their medians.
-        ours: Our median; None: we have none.
+        ahead: Who, the best first, with their figures.
+        ours: Our figure; None: we have none.
     """
 
     quantity: Quantity
@@ -73,11 +47,11 @@ def behind(results: Results) -> list[Behind]:
     found = []
     for quantity in (each for case in CASES for each in case.quantities):
         ours = results.of(quantity.name, OURS)
-        mine = ours.median if ours is not None else None
+        mine = ours.figure if ours is not None else None
         others = [
             (value, titles[each.contender])
             for each in results.quantity(quantity.name)
-            if each.contender not in {OURS, FLOOR} and (value := each.median) is not None
+            if each.contender not in {OURS, FLOOR} and (value := each.figure) is not None
         ]
         ahead = [(title, value) for value, title in sorted(others) if mine is None or value * _EQUAL < mine]
         if ahead:
@@ -97,7 +71,7 @@ def _starts(*prefixes: str) -> Callable[[str], bool]:
 
 def _of(results: Results, quantity: str, contender: str = OURS) -> float | None:
     found = results.of(quantity, contender)
-    return found.median if found is not None else None
+    return found.figure if found is not None else None
 
 
 def _about_starting(results: Results) -> str:

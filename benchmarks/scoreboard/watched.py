@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final, Self
@@ -21,6 +21,9 @@ __all__ = ["Happening", "Parser", "Watched"]
 
 _ROOT: Final = Path(__file__).parents[2]
 _JOIN_S: Final = 20.0
+_LOADING_S: Final = 20.0
+_GATE: Final = ("sh", "-c", 'echo && read -r _ && exec "$@"', "sh")
+"""Says that it is there, waits for a line, and becomes the program."""
 
 
 @attrs.frozen
@@ -42,30 +45,47 @@ Parser = Callable[[str], Happening | None]
 
 
 class Watched:
-    """A running process whose lines are read as they come; as a context manager it ends with SIGKILL.
+    """A process whose lines are read as they come; as a context manager it ends with SIGKILL.
+
+    It waits, where it is to run and with all that it is to be given, until it is told to `begin`: entering a
+    namespace takes time that is no part of any program's start.
 
     Args:
         command: The program and its arguments.
         parse: Reads a line of its output.
         log: Where its errors go.
-        wrapped: Whether the program is the child of what the command starts.
+        within: What is run before the program and ends by running it: it enters namespaces, sets variables.
+        wrapped: Whether the program is the child of what that starts.
 
     Attributes:
-        began: Just before it was started, in seconds of `time.monotonic`.
+        began: Just before the program was executed, in seconds of `time.monotonic`.
     """
 
-    def __init__(self, command: list[str], parse: Parser, log: Path, *, wrapped: bool = False) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        parse: Parser,
+        log: Path,
+        *,
+        within: Sequence[str] = (),
+        wrapped: bool = False,
+    ) -> None:
         self._wrapped = wrapped
         self._parse = parse
         self._log = log
         self._changed = threading.Condition()
         self._happenings: list[Happening] = []
         self._last_lines: list[str] = []
+        self._loaded = False
         self._ended = False
+        self.began = time.monotonic()
         with log.open("wb") as errors:
-            self.began = time.monotonic()
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=_ROOT
+                [*within, *_GATE, *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=_ROOT,
             )
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
@@ -76,6 +96,23 @@ class Watched:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+    def begin(self) -> Self:
+        """Let the program be executed now.
+
+        Raises:
+            WaitedInVainError: it is not ready for that.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._loaded or self._ended, _LOADING_S)
+            loaded = self._loaded
+        if not loaded:
+            raise WaitedInVainError(f"it could not be started: {self.report()}")
+        assert self.process.stdin is not None
+        self.began = time.monotonic()
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+        return self
 
     @property
     def pid(self) -> int:
@@ -158,6 +195,10 @@ class Watched:
 
     def _read(self, stdout: IO[bytes]) -> None:
         with stdout:
+            first = stdout.readline()
+            with self._changed:
+                self._loaded = bool(first)
+                self._changed.notify_all()
             for raw in stdout:
                 read_at = time.monotonic()
                 line = raw.decode("utf-8", "replace").rstrip("\n")

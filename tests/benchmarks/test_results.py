@@ -15,9 +15,10 @@ from benchmarks.scoreboard import moments
 from benchmarks.scoreboard.aims import aims
 from benchmarks.scoreboard.page import MARK, plots, render, write_page
 from benchmarks.scoreboard.quantities import CASES, QUANTITIES
+from benchmarks.scoreboard.ratios import ratio
 from benchmarks.scoreboard.results import Appendix, Measurement, Results, Taker, load, store
 from benchmarks.scoreboard.run import Plan, run, smoke_faults
-from benchmarks.scoreboard.standing import behind, closing_note, differences, ratio
+from benchmarks.scoreboard.standing import behind, closing_note
 
 DOCS = Path(__file__).parents[2] / "docs"
 OURS = Taker("peernet", "peernet", "how", "1")
@@ -71,7 +72,7 @@ def test_the_page_says_where_peernet_is_not_first() -> None:
     losing, winning = render(newcomer(300.0, 100.0)), render(newcomer(100.0, 300.0))
     assert "| newcomer: process start to link | zeroconf + TLS 100 ms | 300 ms |" in losing
     assert "## Why, and what would change it" in losing
-    assert "Nowhere, by the medians of this run." in winning
+    assert "Nowhere, by the figures of this run." in winning
     assert "## Why, and what would change it" not in winning
 
 
@@ -88,13 +89,25 @@ def test_every_defeat_has_a_note(quantity: str) -> None:
     assert closing_note(lost) or quantity in {"query", "handshake"}
 
 
-def test_two_runs_are_compared_by_their_ratios() -> None:
-    """A machine that is slower altogether changes nothing; one contender that is, or has no figure, does."""
-    before = newcomer(100.0, 200.0)
-    assert differences(before, newcomer(150.0, 300.0)) == []
-    assert differences(before, newcomer(100.0, 225.0)) == []
-    assert differences(before, newcomer(100.0, 240.0)) == ["newcomer, zeroconf: 2.00, then 2.40 (20% apart)"]
-    assert differences(before, results()) == ["newcomer, zeroconf: 2.00, then -"]
+def test_what_is_counted_is_told_by_its_mean() -> None:
+    """What happens every other minute counts half; a time is told by its median, and so is memory."""
+    minutes = (10.0, 10.0, 10.0, 10.0, 60.0)
+    assert Measurement("packets-1", "peernet", minutes).figure == 20.0
+    assert Measurement("memory-1", "peernet", minutes).figure == 10.0
+    assert Measurement("newcomer", "peernet", minutes).figure == 10.0
+    assert Measurement("packets-1", "peernet").figure is None
+    page = render(results(Measurement("packets-1", "peernet", minutes)))
+    assert "| mean | least | most | ratio | minutes |" in page
+    assert "| peernet | **20.0** | 10.0 | 60.0 |  | 5 |" in page
+
+
+def test_the_page_says_which_ratios_another_run_may_change() -> None:
+    """By their spread: who takes anything between one second and nine is named, who is steady is not."""
+    ours = Measurement("cut", "peernet", (100.0, 100.0, 101.0, 101.0, 102.0))
+    steady = Measurement("cut", "zeroconf", (200.0, 200.0, 201.0, 201.0, 202.0))
+    spread = attrs.evolve(steady, values=(1.0, 100.0, 200.0, 500.0, 900.0))
+    assert "There are none in this run." in render(results(ours, steady))
+    assert "\n- cut: carrier back to link: zeroconf + TLS 1.98 (" in render(results(ours, spread))
 
 
 def test_aims_are_met_missed_or_cannot_be_told() -> None:
@@ -137,6 +150,14 @@ def test_a_link_that_was_never_lost_is_no_time() -> None:
     """It has no figure, and the table says why."""
     page = render(results(Measurement("cut", "peernet", (12.0,)), Measurement("cut", "zeroconf", kept=3)))
     assert "0, 3 not noticed" in page
+
+
+@given(st.integers(1, 200), st.integers(1, 8))
+def test_rounds_share_their_waits(rounds: int, most: int) -> None:
+    """No fewer than were asked for, and not a whole batch more; never more at once than can be."""
+    times, each = moments.batches(rounds, most)
+    assert 1 <= each <= most
+    assert rounds <= times * each < rounds + times
 
 
 def test_plots_are_svg() -> None:

@@ -14,7 +14,7 @@ from benchmarks.scoreboard.accounting import ProcessorTime, children, pss_kib, t
 from benchmarks.scoreboard.pairs import without_paths
 from benchmarks.scoreboard.programs.syncthing_announcer import encode_announcement
 from benchmarks.scoreboard.spoken import parse_spoken
-from benchmarks.scoreboard.watched import Watched
+from benchmarks.scoreboard.watched import Happening, Watched
 
 GUARD_S = 20.0
 
@@ -36,7 +36,7 @@ def test_a_link_is_the_last_that_was_made(tmp_path: Path) -> None:
     program += (
         f"\nprint('what is no line of ours', flush=True)\n{said(('lost', 'b', 5.0), ('ready', '', 6.0))}"
     )
-    with Watched([sys.executable, "-c", program], parse_spoken, tmp_path / "log") as process:
+    with Watched([sys.executable, "-c", program], parse_spoken, tmp_path / "log").begin() as process:
         assert process.wait("ready", timeout_s=GUARD_S) == 6.0
         assert process.wait("linked", "a", timeout_s=GUARD_S) == 1.0
         assert process.wait("linked", "a", since=1, timeout_s=GUARD_S) == 4.0
@@ -47,11 +47,46 @@ def test_a_link_is_the_last_that_was_made(tmp_path: Path) -> None:
 def test_what_does_not_come_is_not_waited_for_in_a_dead_process(tmp_path: Path) -> None:
     """The error shows what it said and logged."""
     program = "import sys; print('the last words'); sys.exit('the log')"
-    with Watched([sys.executable, "-c", program], parse_spoken, tmp_path / "log") as process:
+    with Watched([sys.executable, "-c", program], parse_spoken, tmp_path / "log").begin() as process:
         began = time.monotonic()
         with pytest.raises(WaitedInVainError, match=r"no 'linked k'(.|\n)*the last words\nthe log"):
             process.wait("linked", "k", timeout_s=10 * GUARD_S)
         assert time.monotonic() - began < GUARD_S
+
+
+def test_the_clock_begins_when_the_program_is_executed(tmp_path: Path) -> None:
+    """What gets it there has run by then, and the program has not."""
+    way = "import os, sys, time; now = str(time.monotonic())"
+    way += "; os.execvpe(sys.argv[1], sys.argv[1:], {'WAY': now})"
+    program = f"import os, time; print(os.environ['WAY'], time.monotonic()); {said(('ready', '', 1.0))}"
+    read: list[str] = []
+
+    def parse(line: str) -> Happening | None:
+        read.append(line)
+        return parse_spoken(line)
+
+    within = [sys.executable, "-c", way]
+    with Watched([sys.executable, "-c", program], parse, tmp_path / "log", within=within) as process:
+        process.begin().wait("ready", timeout_s=GUARD_S)
+    on_the_way, running = map(float, read[0].split())
+    assert on_the_way < process.began < running
+
+
+def test_what_cannot_be_executed_is_told(tmp_path: Path) -> None:
+    """Also when it never got as far as that; killing what never began is nothing special."""
+    with (
+        Watched(["/no/such/program"], parse_spoken, tmp_path / "log").begin() as process,
+        pytest.raises(WaitedInVainError, match="/no/such/program"),
+    ):
+        process.wait("ready", timeout_s=GUARD_S)
+    with (
+        Watched(["true"], parse_spoken, tmp_path / "log", within=["false"]) as process,
+        pytest.raises(WaitedInVainError, match="could not be started"),
+    ):
+        process.begin()
+    with Watched(["true"], parse_spoken, tmp_path / "log") as process:
+        assert process.process.poll() is None
+    assert process.process.poll() is not None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what processes take is read from /proc")
@@ -59,7 +94,9 @@ def test_a_wrapped_program_ends_with_its_wrapper(tmp_path: Path) -> None:
     """Killing means both, and what a process takes counts for all that it has started."""
     waiting = f"{said(('ready', '', 1.0))};input()"
     inner = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waiting!r}])"
-    with Watched([sys.executable, "-c", inner], parse_spoken, tmp_path / "log", wrapped=True) as process:
+    with Watched(
+        [sys.executable, "-c", inner], parse_spoken, tmp_path / "log", wrapped=True
+    ).begin() as process:
         process.wait("ready", timeout_s=GUARD_S)
         (child,) = children(process.pid)
         pids = tree([process.pid])

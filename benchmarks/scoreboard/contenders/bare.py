@@ -28,10 +28,10 @@ class _Site(TlsSite):
         super().__init__(ground, host, name, "")
         self._peer = peer
 
-    def start(self) -> Watched:
+    def load(self) -> Watched:
         port = (self._peer.folder / "port").read_text(encoding="ascii")
         command = [sys.executable, str(_PROGRAM), str(self.folder), str(self._peer.host.ipv4), port]
-        return self.ground.watch(self.host, command, self._parse)
+        return self.ground.load(self.host, command, self._parse)
 
     def _parse(self, line: str) -> Happening | None:
         found = parse_spoken(line)

@@ -62,9 +62,9 @@ class _Site(Site):
     def trust(self, keys: Sequence[str]) -> None:
         (self.folder / "trusted").write_text("\n".join(keys), encoding="ascii")
 
-    def start(self) -> Watched:
+    def load(self) -> Watched:
         command = self.program.command(str(self.host.ipv4), str(self.folder))
-        return self.ground.watch(self.host, command, parse_spoken)
+        return self.ground.load(self.host, command, parse_spoken)
 
     def start_call(self) -> Watched:
         return self.start()

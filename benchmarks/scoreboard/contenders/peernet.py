@@ -47,14 +47,14 @@ class _Site(Site):
     def forget(self) -> None:
         (self._node.data_dir / "known_addresses").unlink(missing_ok=True)
 
-    def start(self) -> Watched:
+    def load(self) -> Watched:
         variables = [f"{name}={value}" for name, value in self._node.environment.items()]
         program = [
             str(self._node.program),
             *("--data-dir", str(self._node.data_dir)),
             *("run", "--json"),
         ]
-        return self.ground.watch(self.host, ["env", *variables, *program], parse_peernet)
+        return self.ground.load(self.host, program, parse_peernet, within=["env", *variables])
 
     def start_call(self) -> Watched:
         (self.folder / "peernet.toml").write_text(_configuration(), encoding="utf-8")

@@ -88,11 +88,12 @@ def _configure(folder: Path, own: str, others: Sequence[str], port: int) -> None
     (folder / "config.xml").write_text(_CONFIGURATION.format(devices=devices, port=port), encoding="utf-8")
 
 
-def _command(program: Path, folder: Path) -> list[str]:
+def _load(ground: Ground, host: Host, program: Path, folder: Path) -> Watched:
     variables = [f"{name}={value}" for name, value in _environment(folder).items()]
-    options = ("--no-browser", "--no-restart", f"--home={folder}")
+    command = [str(program), "serve", "--no-browser", "--no-restart", f"--home={folder}"]
     # It starts itself again as its own child, and must not outlive us: whoever kills `unshare` kills both.
-    return [*_TOGETHER, "env", *variables, str(program), "serve", *options]
+    within = [*_TOGETHER, "env", *variables]
+    return ground.load(host, command, parse_syncthing, within=within, wrapped=True)
 
 
 class _Site(Site):
@@ -109,11 +110,9 @@ class _Site(Site):
         self._trusted = keys
         _first_run(self.ground, self.host, [(self._program, self.folder, self.key, keys)])
 
-    def start(self) -> Watched:
+    def load(self) -> Watched:
         _configure(self.folder, self.key, self._trusted, next(self._ports))
-        return self.ground.watch(
-            self.host, _command(self._program, self.folder), parse_syncthing, wrapped=True
-        )
+        return _load(self.ground, self.host, self._program, self.folder)
 
     def measured(self, process: Watched) -> list[int]:
         return children(process.pid)
@@ -124,7 +123,7 @@ def _first_run(ground: Ground, host: Host, places: Sequence[tuple[Path, Path, st
     host.unplug()
     for program, folder, own, others in places:
         _configure(folder, own, others, _FIRST_PORT)
-        with ground.watch(host, _command(program, folder), parse_syncthing, wrapped=True) as process:
+        with _load(ground, host, program, folder).begin() as process:
             process.wait("ready", timeout_s=_FIRST_RUN_S)
     host.plug_in()
 
@@ -148,11 +147,11 @@ class _Crowd(Crowd):
 
     def start(self) -> None:
         for first in range(0, len(self._folders), _AT_ONCE):
-            started = [
-                self._ground.watch(self._host, _command(self._program, folder), parse_syncthing, wrapped=True)
+            loaded = [
+                _load(self._ground, self._host, self._program, folder)
                 for folder in self._folders[first : first + _AT_ONCE]
             ]
-            for process in started:
+            for process in [each.begin() for each in loaded]:
                 process.wait("ready", timeout_s=_FIRST_RUN_S)
 
 

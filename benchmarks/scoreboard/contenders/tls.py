@@ -39,9 +39,9 @@ class TlsSite(Site):
     def trust(self, keys: Sequence[str]) -> None:
         write_trust(self.folder, self.ground.folder / _REGISTER, keys)
 
-    def start(self) -> Watched:
+    def load(self) -> Watched:
         program = [sys.executable, "-m", _PEER, self._finder, str(self.folder), str(self.host.ipv4)]
-        return self.ground.watch(self.host, [*self.environment(), *program], parse_spoken)
+        return self.ground.load(self.host, program, parse_spoken, within=self.environment())
 
     def start_call(self) -> Watched:
         return self.start()
