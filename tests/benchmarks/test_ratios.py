@@ -106,16 +106,23 @@ def test_an_interval_is_as_wide_as_the_values_are_spread() -> None:
 
 
 def test_what_is_counted_is_drawn_by_its_mean() -> None:
-    """One minute of five that has everything counts in the interval, and would not in that of a median."""
-    minutes = (0.0, 0.0, 0.0, 0.0, 500.0)
-    steady = (100.0,) * 5
-    counted = interval(Measurement("bytes-1", "zeroconf", minutes), Measurement("bytes-1", "peernet", steady))
-    assert counted is not None
-    assert counted.high >= 2.0
-    assert (
-        interval(Measurement("bytes-1", "zeroconf", steady), Measurement("bytes-1", "peernet", (0.0,) * 5))
-        is None
-    )
+    """One minute of twelve that has everything counts in the interval; of a time it is an exception."""
+    values, steady = (0.0,) * 11 + (1200.0,), (100.0,) * 12
+
+    def high(quantity: str) -> float:
+        found = interval(Measurement(quantity, "zeroconf", values), Measurement(quantity, "peernet", steady))
+        assert found is not None
+        return found.high
+
+    assert high("bytes-1") >= 2.0
+    assert high("newcomer") == high("memory-1") == 0.0
+
+
+def test_beside_nothing_there_is_no_interval() -> None:
+    """No ratio to a figure that is always nothing."""
+    some, nothing = (Measurement("bytes-1", "peernet", (value,) * 5) for value in (100.0, 0.0))
+    assert interval(some, nothing) is None
+    assert interval(nothing, some) == Interval(0.0, 0.0)
 
 
 def test_comparing_lists_both_kinds_and_can_fail(

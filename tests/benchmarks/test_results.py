@@ -152,7 +152,7 @@ def test_a_link_that_was_never_lost_is_no_time() -> None:
     assert "0, 3 not noticed" in page
 
 
-@given(st.integers(1, 200), st.integers(1, 8))
+@given(st.integers(1, 30), st.integers(1, 8))
 def test_rounds_share_their_waits(rounds: int, most: int) -> None:
     """No fewer than were asked for, and not a whole batch more; never more at once than can be."""
     times, each = moments.batches(rounds, most)
