@@ -19,9 +19,10 @@ from benchmarks.scoreboard.quantities import footprint
 from benchmarks.scoreboard.results import Measurement
 from benchmarks.scoreboard.watched import Watched
 
-__all__ = ["GLANCE", "LONG", "Watch", "growth", "idle"]
+__all__ = ["GLANCE", "LONG", "Idler", "Watch", "growth", "idle", "watch_idle"]
 
 _LINKING_S: Final = 90.0
+_LAST_LINES: Final = 3
 
 
 @attrs.frozen
@@ -45,17 +46,21 @@ GLANCE: Final = Watch(settled_s=1.0, minutes=1, minute_s=2.0)
 
 
 @attrs.frozen
-class _Idler:
+class Idler:
     """Somebody who is to be watched while idle.
 
     Attributes:
         peers: How many there are, as the quantities name it.
+        linked: With whom it is linked.
+        other: The process of its only peer; None: they are many.
     """
 
     contender: str
     peers: int
     site: Site
     process: Watched
+    linked: frozenset[str]
+    other: Watched | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -80,21 +85,21 @@ def idle(
     """
     notes = Notes()
     with ExitStack() as stack:
-        idlers = []
+        idlers: list[Idler] = []
         # What takes longest to be set up comes first: in the end all are of nearly the same age.
-        for count in (strangers, *sorted(counts, reverse=True)):
+        if strangers is not None:
+            idlers += _among_others(contenders, strangers, notes, stack)
+        for count in sorted(counts, reverse=True):
             for contender in reversed(contenders):
-                if count is not None:
-                    with _noting(notes, contender.name, count):
-                        ground = stack.enter_context(Ground())
-                        among = _among_others if count == strangers else _among_linked
-                        idlers.append(among(contender, ground, count))
+                with _noting(notes, contender.name, count):
+                    ground = stack.enter_context(Ground())
+                    idlers.append(_among_linked(contender, ground, count))
         time.sleep(watch.settled_s)
-        _watch(idlers, notes, watch)
+        watch_idle(idlers, notes, watch)
     return notes.taken()
 
 
-def _among_linked(contender: Contender, ground: Ground, count: int) -> _Idler:
+def _among_linked(contender: Contender, ground: Ground, count: int) -> Idler:
     site = contender.site(ground, ground.host("here"), "here")
     crowd = contender.crowd(ground, ground.host("there"), count, site)
     crowd.start()
@@ -105,7 +110,7 @@ def _among_linked(contender: Contender, ground: Ground, count: int) -> _Idler:
             raise WaitedInVainError(
                 f"linked with {len(process.linked())} of {count} after {_LINKING_S:g} s: {process.report()}"
             )
-    return _Idler(contender.name, count, site, process)
+    return Idler(contender.name, count, site, process, frozenset(crowd.members()))
 
 
 @contextmanager
@@ -117,30 +122,39 @@ def _noting(notes: Notes, contender: str, count: int) -> Iterator[None]:
             notes.fail(quantity.name, contender, error)
 
 
-def _among_others(contender: Contender, ground: Ground, strangers: int) -> _Idler:
-    pair = _among_strangers(contender, ground, strangers)
-    pair.start_there()
-    assert pair.running is not None
-    pair.running.wait("ready", timeout_s=_LINKING_S)
-    pair.coming = pair.here.start()
-    pair.linked_s(pair.coming.began, timeout_s=_LINKING_S)
-    return _Idler(contender.name, strangers, pair.here, pair.coming)
+def _among_others(
+    contenders: Sequence[Contender], strangers: int, notes: Notes, stack: ExitStack
+) -> list[Idler]:
+    pairs, idlers = [], []
+    for contender in contenders:
+        with _noting(notes, contender.name, strangers):
+            pair = _among_strangers(contender, stack.enter_context(Ground()), strangers)
+            pair.start_there()
+            pairs.append(pair)
+    time.sleep(WHOLE.settled_s)
+    for pair in pairs:
+        with _noting(notes, pair.name, strangers):
+            pair.coming = pair.here.start()
+            pair.linked_s(pair.coming.began, timeout_s=_LINKING_S)
+            linked = frozenset({pair.there.key})
+            idlers.append(Idler(pair.name, strangers, pair.here, pair.coming, linked, pair.running))
+    return idlers
 
 
 @attrs.frozen
 class _Reading:
     """What somebody has taken so far."""
 
-    idler: _Idler
+    idler: Idler
     traffic: Traffic
     processor: ProcessorTime
 
 
-def _read(idler: _Idler) -> _Reading:
+def _read(idler: Idler) -> _Reading:
     return _Reading(idler, idler.traffic(), ProcessorTime(idler.pids))
 
 
-def _watch(idlers: Sequence[_Idler], notes: Notes, watch: Watch) -> None:
+def watch_idle(idlers: Sequence[Idler], notes: Notes, watch: Watch) -> None:
     """Do nothing for some minutes, and note after each what everybody took."""
     readings = []
     began = time.monotonic()
@@ -158,6 +172,13 @@ def _watch(idlers: Sequence[_Idler], notes: Notes, watch: Watch) -> None:
 
 def _note(reading: _Reading, notes: Notes, share: float) -> None:
     idler = reading.idler
+    if lost := idler.linked - idler.process.linked():
+        gone = idler.other is not None and idler.other.process.poll() is not None
+        last = idler.other.report() if idler.other is not None and gone else idler.process.report()
+        said = "; ".join(last.splitlines()[-_LAST_LINES:])
+        raise WaitedInVainError(
+            f"lost {len(lost)} of {len(idler.linked)} links{', its peer has ended' if gone else ''}: {said}"
+        )
     carried = idler.traffic().since(reading.traffic)
     taken = (
         pss_kib(idler.pids) / 1024,

@@ -53,6 +53,8 @@ Two runs are to agree on a ratio within 15 %, and `--compare` tells which ratios
 and whether the intervals of these overlap. Where the interval of a ratio is wider than 15 % to either side,
 another run may well say something else. That is so where a contender takes more or less by when in its
 interval of announcements, questions or dials something happens: its median hardly means more than its spread.
+The minutes of an idle process are unlike each other where it asks rarely; as each run sees the same five,
+their mean comes again more closely than the interval says.
 
 """
 _NOT_COMPARABLE: Final = """\
@@ -184,7 +186,7 @@ def _ratio(measurement: Measurement, ours: Measurement | None) -> str:
     their, spread = ratio(measurement, ours), interval(measurement, ours)
     if their is None or measurement.contender == OURS:
         return ""
-    return f"{their:.2f} ({spread})" if spread else f"{their:.2f}"
+    return f"{shown(their)} ({spread})" if spread else shown(their)
 
 
 def _rounds(measurement: Measurement) -> str:

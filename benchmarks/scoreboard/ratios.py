@@ -39,7 +39,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.low:.2f}-{self.high:.2f}"
+        return f"{shown(self.low)}-{shown(self.high)}"
 
     def meets(self, other: Interval) -> bool:
         """Whether there are ratios that lie in both."""
