@@ -69,6 +69,8 @@ _NOT_COMPARABLE: Final = """\
   says that it is not.
 - **py-libp2p leaves dialing to its application**: the benchmark's dials at once and then every second. A
   dial of its own that hangs in a dead network is given up after 3 s, as for the two with TLS.
+- **py-libp2p's store holds 1,000 peers** by default: among 1,000 others its process forgets its own id soon
+  after the link, and ends. A newcomer's time is until the link; idle minutes it has none.
 - **Peers played by one process** (all but Syncthing's, which are 1, 10 or 100 processes) share a host, so
   their answers come from one address.
 - **Memory is proportional**: a page that several processes share counts in parts. The peers' process shares
@@ -230,7 +232,7 @@ def _repeating(results: Results) -> str:
         ]
         if wide:
             lines.append(f"- {_named(quantity)}: {', '.join(wide)}")
-    return "\n".join([_REPEATING, *(lines or ["There are none in this run."])])
+    return "\n".join([_REPEATING.rstrip(), "", *(lines or ["There are none in this run."])])
 
 
 def _named(quantity: Quantity) -> str:
