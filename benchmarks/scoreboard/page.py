@@ -55,7 +55,6 @@ another run may well say something else. That is so where a contender takes more
 interval of announcements, questions or dials something happens: its median hardly means more than its spread.
 The minutes of an idle process are unlike each other where it asks rarely; as each run sees the same five,
 their mean comes again more closely than the interval says.
-
 """
 _NOT_COMPARABLE: Final = """\
 - **zeroconf + TLS and Avahi + TLS are not frameworks**: some hundred lines of a benchmark that knows its
