@@ -1,7 +1,7 @@
 """The scoreboard: discovery to authenticated link, side by side with what people use today.
 
 Run, as root on Linux with iproute2 and nftables: ``uv run --group bench python -m benchmarks [CASE ...]
-[--contender NAME ...] [--rounds 24] [--smoke] [--output FOLDER]``
+[--contender NAME ...] [--rounds 21] [--smoke] [--output FOLDER]``
 
 Makes network namespaces of its own and removes them again, and installs nothing outside of uv's cache. All
 contenders take part in the same run, in turn; one that fails or is missing is shown with its error. A whole
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("case", nargs="*", help=f"of {', '.join(cases)}; all, if none is named")
     parser.add_argument("--contender", action="append", help=f"of {', '.join(names)}; all, if none is named")
     parser.add_argument(
-        "--rounds", type=int, default=24, help="of the newcomer; cases with long waits have half as many"
+        "--rounds", type=int, default=21, help="of the newcomer; cases with long waits have fewer"
     )
     parser.add_argument("--smoke", action="store_true", help="one short round of most cases, and no page")
     parser.add_argument(

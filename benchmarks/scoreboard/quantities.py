@@ -111,7 +111,7 @@ CASES: Final = (
         "What it takes to be linked and idle",
         "One process that is linked with 1, 10 or 100 peers, all of them on one other host; or with one, "
         f"while {STRANGERS:,} emulated peers that nobody trusts announce themselves and answer on the same "
-        "link. From 45 s after the last of them was linked, for five minutes: memory (the proportional set "
+        "link. From 35 s after the last of them was linked, for five minutes: memory (the proportional set "
         "size of all its processes), their processor time, and what the interface of its host carries both "
         "ways, read each minute. Of memory the median of the readings is told; what is counted adds up, so "
         "it is the mean of the minutes, and what is done every other minute, or every fifth, is seen as "

@@ -63,16 +63,16 @@ class Plan:
 
 def _case(name: str, takers: Sequence[Contender], plan: Plan) -> tuple[Measurement, ...]:
     rounds, pace = (1, HURRIED) if plan.smoke else (plan.rounds, WHOLE)
-    half = max(1, rounds // 2)
+    half, third = max(1, rounds // 2), max(1, rounds // 3)
     match name:
         case "newcomer":
             return moments.newcomer(takers, rounds, pace)
         case "together":
-            return moments.together(takers, half, pace)
+            return moments.together(takers, third, pace)
         case "in-process":
             return moments.in_process(takers, rounds, pace)
         case "restart":
-            return moments.restart(takers, half, pace)
+            return moments.restart(takers, third, pace)
         case "cut":
             return moments.cut(takers, half)
         case "idle" if plan.smoke:

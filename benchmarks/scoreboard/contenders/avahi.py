@@ -62,7 +62,10 @@ class _Site(TlsSite):
         ground.watch(host, ["env", self._libraries, *bus], lambda _: None)
         eventually(socket.exists, "the D-Bus daemon listens", guard_s=_STARTING_S)
         self._daemon = ground.watch(host, self._daemon_command(), _parse_daemon)
+
+    def load(self) -> Watched:
         self._daemon.wait("ready", timeout_s=_STARTING_S)
+        return super().load()
 
     def _daemon_command(self) -> list[str]:
         # It has `/run` for itself, and its user is root: one that changed its user would outlive us.
