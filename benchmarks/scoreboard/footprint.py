@@ -42,8 +42,8 @@ class Watch:
 
 LONG: Final = Watch(settled_s=35.0, minutes=5, minute_s=60.0)
 """Of what is done every 30, 60 or 120 s it sees much, and of what is done every 300 s once. A node of peernet
-asks everybody 30, 90 and 210 s after its start, and again after 450 s; with 100 peers each time takes more than
-a minute of all else. So it begins and ends between these, for whoever was set up in the minute before it."""
+asks everybody 30, 90 and 210 s after its start, and again after 450 s; with 100 peers that takes more bytes
+than minutes of all else. So it begins and ends between these, for all that was set up in half a minute."""
 GLANCE: Final = Watch(settled_s=1.0, minutes=1, minute_s=2.0)
 
 
