@@ -37,7 +37,7 @@ CONTENDERS: Final[Sequence[Callable[[], Contender]]] = (
     Syncthing,
     Bare,
 )
-_SMOKE_CASES: Final = ("newcomer", "in-process", "restart", "idle", "floor")
+_SMOKE_CASES: Final = ("newcomer", "together", "in-process", "restart", "idle", "floor")
 _MUST_RUN: Final = ("peernet", "zeroconf", "bare")
 """They need nothing but what is here, so in a smoke test they have no excuse; the others come only once."""
 
