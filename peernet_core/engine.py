@@ -34,6 +34,7 @@ from peernet_core.links.streams import StreamTable
 from peernet_core.links.switchboard import Switchboard
 from peernet_core.network_watch import NetworkWatch
 from peernet_core.policy import Policy
+from peernet_core.trust_follower import TrustFollower
 
 __all__ = ["Engine"]
 
@@ -130,7 +131,7 @@ class Engine:
         self._spawn(self.network.run(), "network")
         self._spawn(self._follow_network(), "follow-network")
         if self.home.watcher is not None:
-            self._spawn(self._watch_trust(), "trust")
+            self._spawn(TrustFollower(self.home.watcher).run(), "trust")
         refresh_s = self._refresh_s(backends)
         if refresh_s is not None:
             self._spawn(self._refresh(refresh_s), "refresh")
@@ -268,13 +269,6 @@ class Engine:
             self.registry.network_changed(self.network.snapshot, now=self.clock())
             self.switchboard.network_changed()
             self.announce()
-
-    async def _watch_trust(self) -> None:
-        watcher = self.home.watcher
-        assert watcher is not None
-        while True:
-            await asyncio.sleep(watcher.wait_s)
-            watcher.poll(now=self.clock())
 
     def _trust_changed(self, key: PeerKey, trusted: bool) -> None:
         if trusted:

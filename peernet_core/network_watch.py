@@ -10,18 +10,20 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 
 from peernet_core.addresses import NetworkSnapshot
+from peernet_core.kernel_messages import Messages, open_clock_messages
 from peernet_core.network import read_network
 
-__all__ = ["KernelMessages", "Messages", "NetworkWatch", "open_kernel_messages", "time_asleep_s"]
+__all__ = ["KernelMessages", "NetworkWatch", "open_kernel_messages", "time_asleep_s"]
 
 _log = logging.getLogger(__name__)
 
 TICK_S: Final = 1.0
+"""How often to ask whether the host has slept, where nothing tells of it."""
 POLL_S: Final = 5.0
 SAFETY_POLL_S: Final = 60.0
 """How often to look although the kernel tells of changes."""
@@ -38,26 +40,6 @@ _GROUPS: Final = _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR
 
 # Several times what a socket's buffer holds by default.
 _MOST_READ: Final = 4096
-
-
-class Messages(Protocol):
-    """Something that tells that the network may have changed, and not what."""
-
-    async def wait(self) -> None:
-        """Return when there is a message.
-
-        Raises:
-            OSError: there will be no more.
-        """
-        ...
-
-    def clear(self) -> None:
-        """Forget the messages that are there; never blocks, never raises."""
-        ...
-
-    def close(self) -> None:
-        """Listen no more."""
-        ...
 
 
 class KernelMessages:
@@ -133,8 +115,8 @@ class NetworkWatch:
     as long each time, half a second at most. So an interface that flaps neither floods those who wait nor
     keeps them from the news.
 
-    Timers stand still while the host is suspended. That it was is seen within a second after waking, and is
-    a change.
+    Timers stand still while the host is suspended. That it was is seen at once after waking where the clock
+    tells of it, else within a second, and is a change.
 
     When the system cannot say, the last snapshot stands: that a host has lost its network is a claim that
     nobody should make for want of a descriptor.
@@ -142,6 +124,7 @@ class NetworkWatch:
     Args:
         read: Where snapshots come from; their `resumes` is set here.
         listen: Called when `run` begins; None: nothing tells of changes.
+        listen_clock: The same for jumps of the clock, as on waking up.
         asleep_s: How long the host has been suspended, since any moment.
     """
 
@@ -150,14 +133,15 @@ class NetworkWatch:
         read: Callable[[], NetworkSnapshot] = read_network,
         *,
         listen: Callable[[], Messages | None] = open_kernel_messages,
+        listen_clock: Callable[[], Messages | None] = open_clock_messages,
         asleep_s: Callable[[], float] = time_asleep_s,
     ) -> None:
         self._read = read
         self._listen = listen
+        self._listen_clock = listen_clock
         self._asleep_s = asleep_s
         self._slept_s = asleep_s()
         self._resumes = 0
-        self._listening = False
         self._snapshot = NetworkSnapshot()
         self._change = asyncio.Event()
         self._failing = False
@@ -204,17 +188,23 @@ class NetworkWatch:
     async def run(self) -> None:
         """Look whenever there is a reason, until cancelled."""
         messages = self._listen()
-        self._listening = messages is not None
         try:
             async with asyncio.TaskGroup() as group:
-                if messages is not None:
-                    group.create_task(self._follow(messages), name="peernet-network-messages")
+                group.create_task(self._follow_clock(), name="peernet-network-clock")
                 self.poll()  # for what changed before we listened
-                await self._look_regularly()
+                if messages is not None:
+                    group.create_task(self._look_regularly(SAFETY_POLL_S), name="peernet-network-safety")
+                    await self._follow(messages)
+                await self._look_regularly(POLL_S)
         finally:
-            self._listening = False
             if messages is not None:
                 messages.close()
+
+    async def _look_regularly(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            self._has_slept()  # counts it, should the clock have told nothing
+            self.poll()
 
     async def _follow(self, messages: Messages) -> None:
         clock = asyncio.get_running_loop().time
@@ -224,7 +214,6 @@ class NetworkWatch:
                 await messages.wait()
             except OSError as error:
                 _log.warning("the system tells no more of network changes: %s", ascii(str(error)))
-                self._listening = False
                 return
             calm = clock() - looked_at > settle_s
             settle_s = SETTLE_S if calm else min(2 * settle_s, LONGEST_SETTLE_S)
@@ -233,14 +222,21 @@ class NetworkWatch:
             self.poll()
             looked_at = clock()
 
-    async def _look_regularly(self) -> None:
-        since_s = 0.0
-        while True:
-            await asyncio.sleep(TICK_S)
-            since_s += TICK_S
-            if self._has_slept() or since_s >= (SAFETY_POLL_S if self._listening else POLL_S):
-                self.poll()
-                since_s = 0.0
+    async def _follow_clock(self) -> None:
+        """See when the host has slept; asking every second where nothing tells of it."""
+        messages = self._listen_clock()
+        try:
+            while True:
+                if messages is None:
+                    await asyncio.sleep(TICK_S)
+                else:
+                    await messages.wait()
+                    messages.clear()
+                if self._has_slept():
+                    self.poll()
+        finally:
+            if messages is not None:
+                messages.close()
 
     def _has_slept(self) -> bool:
         slept_s = self._asleep_s()

@@ -35,12 +35,12 @@ PURE: Final = (
     " decisions.race_result decisions.race backends.reports backends.recording"
 )
 SHELL: Final = (
-    "storage network network_watch links.certificates links.sockets links.transport links.framed links.dialer"
-    " links.acceptor links.streams links.openings links.switchboard configuration.releases"
-    " configuration.installed"
-    " configuration.extras configuration.entrypoints backends.containment backends.threads backends.contexts"
-    " backends.witness backends.instance backends.runner backends.keeper backends.supervisor subscriptions"
-    " control announcer home trust_book engine node"
+    "kernel_messages storage network network_watch links.certificates links.sockets links.transport"
+    " links.framed links.dialer links.acceptor links.streams links.openings links.switchboard"
+    " configuration.releases configuration.installed configuration.extras configuration.entrypoints"
+    " backends.containment backends.threads backends.contexts backends.witness backends.instance"
+    " backends.runner backends.keeper backends.supervisor subscriptions control announcer home trust_book"
+    " trust_follower engine node"
 )
 EDGE: Final = "testing cli"
 ORDER: Final = f"{VALUES} {PURE} {SHELL} {EDGE}".split()

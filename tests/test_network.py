@@ -252,6 +252,7 @@ class Looking:
     slept_s: float = 100.0
     looks: list[float] = attrs.field(factory=list)
     messages: FakeMessages = attrs.field(factory=FakeMessages)
+    clock: FakeMessages | None = None
     silent: bool = False
     began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
 
@@ -269,6 +270,7 @@ class Looking:
         watch = NetworkWatch(
             self.read,
             listen=lambda: None if self.silent else self.messages,
+            listen_clock=lambda: self.clock,
             asleep_s=lambda: self.slept_s,
         )
         running = asyncio.create_task(watch.run())
@@ -282,6 +284,7 @@ class Looking:
         await asyncio.wait({running})
         assert running.cancelled()
         assert self.messages.closed is not self.silent
+        assert self.clock is None or self.clock.closed
 
 
 async def test_without_messages_it_looks_every_five_seconds() -> None:
@@ -367,12 +370,38 @@ async def test_when_messages_end_it_looks_every_five_seconds_again(caplog: pytes
         await asyncio.sleep(20)
         system.messages.fail()
         await asyncio.sleep(12)
-        assert system.looks == [21.0, 26.0, 31.0]
+        assert system.looks == [25.001, 30.001]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+async def test_waking_up_is_a_change_at_once_where_the_clock_tells() -> None:
+    """Nobody asks meanwhile; a clock that somebody set is no change."""
+    clock = FakeMessages()
+    system = Looking(clock=clock)
+    async with system.watched() as watch:
+        await asyncio.sleep(2.5)
+        system.slept_s += 3600
+        await asyncio.sleep(10)
+        assert watch.snapshot == ONE
+        clock.send()
+        assert await watch.changed() == attrs.evolve(ONE, resumes=1)
+        assert system.now == pytest.approx(12.501, abs=0.01)
+        clock.send()
+        await asyncio.sleep(1)
+        assert watch.snapshot.resumes == 1
+
+
+async def test_waking_up_is_seen_after_a_minute_even_if_the_clock_keeps_silent() -> None:
+    """With the look that is taken in any case."""
+    system = Looking(clock=FakeMessages())
+    async with system.watched() as watch:
+        system.slept_s += 3600
+        assert await watch.changed() == attrs.evolve(ONE, resumes=1)
+        assert system.looks == [60.0]
+
+
 async def test_waking_up_is_a_change() -> None:
-    """Within a second; the interfaces are the same, and everybody is told all the same."""
+    """Within a second where no clock tells; the interfaces are the same, and everybody is told."""
     system = Looking()
     async with system.watched() as watch:
         await asyncio.sleep(2.5)

@@ -191,18 +191,17 @@ class TestWatching:
             problems += watcher.poll(now=start_s + step * 0.25)
         return problems
 
-    def test_a_node_looks_once_a_second_until_something_is_new(
+    def test_another_look_is_of_use_until_all_was_taken(
         self, file: TrustFile, trust: TrustList, watcher: TrustWatcher
     ) -> None:
-        """An idle node sleeps; a removal by the command is followed a second and a half later at most."""
+        """What is new is taken a quarter of a second later; then the file may be let alone."""
         self.polls(watcher, 10)
-        looks = [20.0]
-        TrustFile(file.path).remove(ALICE)  # just after a look
-        while ALICE in trust:
-            looks.append(looks[-1] + watcher.wait_s)
-            watcher.poll(now=looks[-1])
-        assert looks == [20.0, 21.0, 21.25]
-        assert watcher.wait_s == 1.0
+        TrustFile(file.path).remove(ALICE)
+        found = [(watcher.settled, ALICE in trust)]
+        for now in (21.0, 21.25):
+            watcher.poll(now=now)
+            found.append((watcher.settled, ALICE in trust))
+        assert found == [(True, True), (False, True), (True, False)]
 
     def test_a_peer_that_the_command_removes_is_gone_in_half_a_second(
         self, file: TrustFile, trust: TrustList, watcher: TrustWatcher

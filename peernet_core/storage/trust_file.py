@@ -14,7 +14,7 @@ from typing import Final
 from peernet_core.errors import ConfigurationError, StorageError
 from peernet_core.keys import PeerKey
 from peernet_core.storage.files import explain, open_lock_file, read_file, replace_file, try_lock
-from peernet_core.storage.trust_settling import STILL_S, FileStamp, TrustChange, TrustSettling
+from peernet_core.storage.trust_settling import FileStamp, TrustChange, TrustSettling
 from peernet_core.trust import TrustDocument, TrustList
 
 __all__ = ["TrustFile", "TrustWatcher"]
@@ -24,7 +24,6 @@ _log = logging.getLogger(__name__)
 _MAX_BYTES: Final = 8 * 1024 * 1024
 _MAX_NOTE_BYTES: Final = 200
 _LOCK_POLL_S: Final = 0.05
-_POLL_S: Final = 1.0
 
 
 class TrustFile:
@@ -156,7 +155,7 @@ class TrustFile:
 
 
 class TrustWatcher:
-    """Keeps a trust list as the file says; the node calls `poll` again after `wait_s`.
+    """Keeps a trust list as the file says: it is to `poll` when the file may have changed.
 
     Who changes the list and the file itself changes the file first: then no poll in between undoes it.
 
@@ -172,9 +171,14 @@ class TrustWatcher:
         self._settling = TrustSettling(document, trust.keys())
 
     @property
-    def wait_s(self) -> float:
-        """Seconds until the next look: a file that nobody edits need not wake an idle node often."""
-        return _POLL_S if self._settling.settled else STILL_S
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    @property
+    def settled(self) -> bool:
+        """Whether another look is of no use before the file changes; else it is after `STILL_S`."""
+        return self._settling.settled
 
     def poll(self, *, now: float) -> tuple[str, ...]:
         """Look at the file and apply what is due to the list.
