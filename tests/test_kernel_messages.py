@@ -102,7 +102,7 @@ async def test_messages_end_with_the_folder(removed: bool, folder: Path) -> None
         assert await is_told(messages)
         messages.clear()
         with pytest.raises(OSError, match="descriptor"):
-            await messages.wait()
+            await is_told(messages)
 
 
 def _most_queued() -> int:
