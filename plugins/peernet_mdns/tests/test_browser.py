@@ -280,6 +280,24 @@ def test_known_answers_are_those_whose_lease_is_young() -> None:
     assert [query.unicast for _, query in run.sent] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("known", "spared"), [((), True), ((A,), True), ((A, "me"), True), ((A, B), False), ((B,), False)]
+)
+def test_somebody_else_s_question_counts_if_it_left_out_nobody_whom_we_lack(
+    known: tuple[str, ...], spared: bool
+) -> None:
+    """Us it may leave out."""
+    run = Run(Browser(now=0.0, jitter=Random(1), own=lambda alias: alias == "me"))
+    run.browser.search(now=0.0)
+    run.until(70)
+    run.hear(live())
+    run.now = 80.0
+    run.sent.clear()
+    run.browser.overheard(frozenset(known), now=80.0)
+    run.until(100)
+    assert any(query.everybody for _, query in run.sent) is not spared
+
+
 @pytest.mark.parametrize("refuse", [True, False])
 def test_a_crowd_is_counted_by_what_was_accepted(refuse: bool) -> None:
     """A flood of fakes does not thin out the questions; many real peers do, and then none is named."""

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import Mock
 
 import attrs
 import pytest
@@ -84,7 +85,7 @@ class Ear:
 async def speaking(ear: Ear | None = None) -> AsyncIterator[LinkZeroconf]:
     gate = Gate()
     gate.set_links([LO])
-    engine = await open_zeroconf([LO], gate, Ear() if ear is None else ear)
+    engine = await open_zeroconf([LO], gate, Ear() if ear is None else ear, Mock())
     try:
         await engine.set_links([LO])
         yield engine
@@ -150,7 +151,14 @@ def test_zeroconf_still_has_what_we_use_of_its_inside() -> None:
             ),
             "zeroconf._listener.AsyncListener": (
                 AsyncListener,
-                ("connection_lost", "connection_made", "datagram_received", "error_received"),
+                (
+                    "_deferred",
+                    "_respond_query",
+                    "connection_lost",
+                    "connection_made",
+                    "datagram_received",
+                    "error_received",
+                ),
             ),
             "zeroconf._transport._WrappedTransport": (
                 _WrappedTransport,
@@ -183,6 +191,10 @@ def test_zeroconf_still_takes_the_arguments_that_we_give() -> None:
     """Ours stand in the place of its own methods, so they must be called alike."""
     expected: list[tuple[Any, tuple[str, ...]]] = [
         (zeroconf.Zeroconf.async_send, ("self", "out", "addr", "port", "v6_flow_scope", "transport")),
+        (
+            AsyncListener._respond_query,
+            ("self", "msg", "addr", "port", "transport", "v6_flow_scope"),
+        ),
         (AsyncEngine.__init__, ("self", "zeroconf", "listen_socket", "respond_sockets")),
         (AsyncEngine._async_wrap_socket, ("self", "sock", "is_sender")),
         (AsyncEngine._async_add_interface, ("self", "interface", "listen_socket", "apple_p2p")),
@@ -241,7 +253,7 @@ def publication(alias: str = ALIAS, *links: Link, service: str = SERVICE) -> Pub
 @pytest.fixture
 async def silent() -> AsyncIterator[LinkZeroconf]:
     """One that speaks on no link; what it would say is looked at."""
-    engine = await open_zeroconf([], Gate(), Ear())
+    engine = await open_zeroconf([], Gate(), Ear(), Mock())
     yield engine
     await close(engine)
 
@@ -450,7 +462,7 @@ async def test_a_receiver_that_raises_ends_nothing(neighbour: socket.socket) -> 
 
     gate = Gate()
     gate.set_links([LO])
-    engine = await open_zeroconf([LO], gate, receive)
+    engine = await open_zeroconf([LO], gate, receive, Mock())
     try:
         await engine.set_links([LO])
         neighbour.sendto(response(pointer(service, OTHER)), (GROUP, 5353))
@@ -510,7 +522,7 @@ async def test_a_port_that_is_not_shared_is_named(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(peernet_mdns.engine, "MDNS_PORT", holder.getsockname()[1])
         before = open_sockets()
         with pytest.raises(OSError, match="does not share") as raised:
-            await open_zeroconf([LO], Gate(), Ear())
+            await open_zeroconf([LO], Gate(), Ear(), Mock())
         assert open_sockets() == before
     assert raised.value.errno == errno.EADDRINUSE
     assert str(raised.value) == (
@@ -532,7 +544,7 @@ async def test_a_host_that_allows_no_ipv6_speaks_ipv4(monkeypatch: pytest.Monkey
 
     link = Link(LO.name, LO.index, (*LO.addresses, IPv6Interface("fe80::5/64")))
     monkeypatch.setattr(socket, "socket", Socket)
-    engine = await open_zeroconf([link], Gate(), Ear())
+    engine = await open_zeroconf([link], Gate(), Ear(), Mock())
     try:
         await engine.set_links([link])
         assert [each.sock_name[0] for each in engine.engine.senders] == ["127.0.0.1"]
@@ -544,7 +556,7 @@ async def test_a_host_that_allows_no_ipv6_speaks_ipv4(monkeypatch: pytest.Monkey
 async def test_a_link_that_is_not_there_is_silent_and_tried_again() -> None:
     """An address that the system has not, or not yet; the others speak."""
     gone = Link("gone", 9999, (IPv4Interface("203.0.113.5/24"),))
-    engine = await open_zeroconf([LO, gone], Gate(), Ear())
+    engine = await open_zeroconf([LO, gone], Gate(), Ear(), Mock())
     try:
         await engine.set_links([LO, gone])
         assert engine.silent_links() == ("gone",)
@@ -558,7 +570,7 @@ async def test_an_interface_whose_ipv6_address_has_gone_leaks_nothing() -> None:
     """Its number leads nowhere any more when it is opened."""
     gone = Link("gone", 9999, (IPv6Interface("2001:db8::5/64"),))
     before = open_sockets()
-    engine = await open_zeroconf([LO, gone], Gate(), Ear())
+    engine = await open_zeroconf([LO, gone], Gate(), Ear(), Mock())
     try:
         await engine.set_links([LO, gone])
         assert "gone" in engine.silent_links()
@@ -571,7 +583,7 @@ async def test_who_is_cancelled_while_opening_leaves_no_socket() -> None:
     """At whichever turn of the loop that happens."""
     for turns in range(6):
         before = open_sockets()
-        opening = asyncio.ensure_future(open_zeroconf([LO], Gate(), Ear()))
+        opening = asyncio.ensure_future(open_zeroconf([LO], Gate(), Ear(), Mock()))
         for _ in range(turns):
             await asyncio.sleep(0)
         opening.cancel()
@@ -588,7 +600,7 @@ async def test_who_is_cancelled_while_opening_leaves_no_socket() -> None:
 
 async def test_closing_twice_is_closing_once() -> None:
     """And nothing can be sent afterwards, nor raises."""
-    engine = await open_zeroconf([LO], Gate(), Ear())
+    engine = await open_zeroconf([LO], Gate(), Ear(), Mock())
     await engine.set_links([LO])
     await close(engine)
     await close(engine)

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 import pytest
-from zeroconf import DNSIncoming, DNSOutgoing, DNSPointer, DNSRecord, DNSService, DNSText
+from zeroconf import DNSIncoming, DNSOutgoing, DNSPointer, DNSQuestion, DNSRecord, DNSService, DNSText
 
 from peernet_core.addresses import Interface, NetworkSnapshot
 from peernet_core.contract import Announcement
@@ -49,6 +49,7 @@ class Member:
     interfaces: list[str] = attrs.field(factory=lambda: ["lo"])
     snapshot: NetworkSnapshot = WITH_LO
     heard: list[tuple[str, Sender, bool]] = attrs.field(factory=list)
+    overheard: list[frozenset[str]] = attrs.field(factory=list)
     opened: int = 0
     fault: Exception | None = None
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
@@ -58,6 +59,10 @@ class Member:
         self._news.set()
         if self.fault is not None:
             raise self.fault
+
+    def question_overheard(self, known: frozenset[str]) -> None:
+        self.overheard.append(known)
+        self._news.set()
 
     def link_opened(self) -> None:
         self.opened += 1
@@ -460,3 +465,58 @@ async def test_a_neighbour_is_whoever_is_no_member() -> None:
         assert not medium.shared
         medium.heard_neighbour(OTHER)
         assert medium.shared
+
+
+def question(
+    service: str, known: Sequence[str] = (), *, unicast: bool = False, kind: int = 12
+) -> list[bytes]:
+    out = DNSOutgoing(0)
+    out.add_question(DNSQuestion(f"{service}.local.", kind, 0x8001 if unicast else 1))
+    for alias in known:
+        name = f"{alias}.{service}.local."
+        out.add_answer_at_time(DNSPointer(f"{service}.local.", 12, 1, 4500, name), 0)
+    return out.packets()
+
+
+async def test_a_question_to_everybody_is_overheard(neighbour: socket.socket) -> None:
+    """By who publishes on that link alone and has that type; with all that the asker knows already."""
+    one, another = Member(), Member()
+    many = [f"{letter * 25}{digit}" for letter in "abcdefgh" for digit in "234567"]
+    async with joined(one, another) as medium:
+        medium.publish(one, announcement())
+        for known in ((), (OTHER.upper(),), many):
+            packets = question(one.service, known)
+            assert (len(packets) > 1) is (known is many)
+            for packet in packets:
+                neighbour.sendto(packet, (GROUP, 5353))
+            wanted = frozenset(each.lower() for each in known)
+            await one.wait(lambda wanted=wanted: wanted in one.overheard)  # type: ignore[misc]
+        assert len(one.overheard) == 3
+        assert another.overheard == []
+
+
+async def test_a_question_whose_answers_we_do_not_hear_is_not_overheard(neighbour: socket.socket) -> None:
+    """One by unicast, one from a port of its own, one of another kind, one of a link among several."""
+    one, several = Member(), Member()
+    async with joined(one, several) as medium:
+        medium.publish(one, announcement())
+        medium._members[several] = (
+            *medium.links_of(several),
+            attrs.evolve(medium.links_of(one)[0], name="x"),
+        )
+        with closing(speaker_on_any_port()) as legacy:
+            legacy.sendto(question(one.service)[0], (GROUP, 5353))
+            neighbour.sendto(question(one.service, unicast=True)[0], (GROUP, 5353))
+            neighbour.sendto(question(one.service, kind=16)[0], (GROUP, 5353))
+            neighbour.sendto(question(several.service)[0], (GROUP, 5353))
+            neighbour.sendto(question(one.service, [OTHER])[0], (GROUP, 5353))
+            await one.wait(lambda: bool(one.overheard))
+        assert one.overheard == [{OTHER}]
+        assert several.overheard == []
+
+
+def speaker_on_any_port() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+    sock.bind((NEIGHBOUR, 0))
+    return sock

@@ -55,6 +55,39 @@ def test_a_crowd_that_comes_later_thins_out_what_was_planned() -> None:
     assert [at for at, _ in moments(schedule, until=330, crowded=True)] == [330]
 
 
+def test_what_somebody_else_asked_is_not_asked_again() -> None:
+    """After the start; and it is not put off twice by one question that is heard twice."""
+    schedule = TypeSchedule(Middle())
+    schedule.search(now=0.0, delay_s=0.0)
+    moments(schedule, until=30)
+    schedule.overheard(now=30.0001, crowded=False)  # our own
+    assert schedule.next_deadline() == 90.0
+    schedule.overheard(now=80.0, crowded=False)
+    schedule.overheard(now=80.1, crowded=False)
+    assert [at for at, _ in moments(schedule, until=500)] == [200, 440]
+
+
+def test_what_somebody_else_asked_leaves_the_start_as_it_is() -> None:
+    """Whoever has just come, or woken up, asks for itself; so does who joins a crowd, at 0, 1, 3 and 9 s."""
+    for crowded, until, expected in ((False, 40.0, 6), (True, 10.0, 8)):
+        schedule = TypeSchedule(Middle())
+        schedule.search(now=0.0, delay_s=0.0)
+        found = []
+        for tenth in range(int(until * 10)):
+            schedule.overheard(now=tenth / 10, crowded=crowded)
+            found += moments(schedule, until=tenth / 10, crowded=crowded)
+        assert len(found) == expected
+
+
+def test_in_a_crowd_one_asks_for_all() -> None:
+    """The next 300 s later."""
+    schedule = TypeSchedule(Middle())
+    schedule.search(now=0.0, delay_s=0.0)
+    moments(schedule, until=10, crowded=True)
+    schedule.overheard(now=200.0, crowded=True)
+    assert [at for at, _ in moments(schedule, until=700, crowded=True)] == [500]
+
+
 def test_a_start_that_is_to_come_is_not_put_off() -> None:
     """However often the network changes, the question is asked."""
     schedule = TypeSchedule(Middle())

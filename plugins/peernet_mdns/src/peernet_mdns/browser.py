@@ -199,6 +199,15 @@ class Browser:
         """Ask everybody, on the schedule of a start; also after a change of network, and on waking up."""
         self._everybody.search(now=now, delay_s=delay_s)
 
+    def overheard(self, known: frozenset[str], *, now: float) -> None:
+        """Take note that somebody asked everybody by multicast, and whom it left out since it knows them.
+
+        It counts for our own question if we would have left out these as well: then no answer that we lack
+        was held back.
+        """
+        if all(alias in self._table.reported or self._own(alias) for alias in known):
+            self._everybody.overheard(now=now, crowded=self._is_crowded())
+
     def next_deadline(self) -> float | None:
         """When `take_query` has something to do; None: not before something is heard or asked for."""
         found = (
@@ -375,11 +384,14 @@ class Browser:
             self._table.protect(entry, Level.PLAIN if entry.statement is None else Level.ANSWERED)
 
     def _ask_everybody(self, *, now: float) -> Query | None:
-        crowded = len(self._table.reported) > CROWD
+        crowded = self._is_crowded()
         unicast = self._everybody.take(now=now, crowded=crowded)
         if unicast is None:
             return None
         return Query(everybody=True, unicast=unicast, known=() if crowded else self._known(now=now))
+
+    def _is_crowded(self) -> bool:
+        return len(self._table.reported) > CROWD
 
     def _known(self, *, now: float) -> tuple[tuple[str, float], ...]:
         known: list[tuple[str, float]] = []

@@ -131,6 +131,11 @@ class MdnsDiscovery(DiscoverySpec):
             browser.heard(claim, sender.origin, now=now)
         self._woken.set()
 
+    def question_overheard(self, known: frozenset[str]) -> None:
+        """Do not ask everybody what somebody else has just asked."""
+        if self._context is not None and self._browser is not None:
+            self._browser.overheard(known, now=self._context.clock())
+
     def link_opened(self) -> None:
         """Ask those who could not hear us before."""
         self._search()

@@ -15,12 +15,13 @@ import errno
 import logging
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, cast
 
 import attrs
 from zeroconf import (
     DNSAddress,
+    DNSIncoming,
     DNSOutgoing,
     DNSPointer,
     DNSRecord,
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 _LOG: Final = logging.getLogger(__name__)
+_TYPE_PTR: Final = 12
 _HEADER_SIZE: Final = 12
 _RESPONSE_BIT: Final = 0x80
 _MAX_PACKET_SIZE: Final = 9000
@@ -61,6 +63,7 @@ _SOCKET_OPTIONS: Final = (
     (socket.IPPROTO_IP, socket.IP_TTL, 255),
     (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255),
 )
+Overhear = Callable[[str, frozenset[str], str], None]
 _NOT_SHARED: Final = (
     f"another program uses UDP port {MDNS_PORT}, that of mDNS, and does not share it: stop that program, or "
     f"let it share (avahi-daemon: disallow-other-stacks=no); `ss -ulpn sport = {MDNS_PORT}` shows who it is"
@@ -90,6 +93,8 @@ class LinkZeroconf(Zeroconf):
     Args:
         gate: What is looked at.
         receive: Gets the records of every response that the gate admits.
+        overhear: Gets each question to everybody of a type by multicast: the type's name, the names that the
+            asker knows already, all in lower case, and the link.
         ip_version: Of the socket that listens; one that is added later makes it anew.
         ipv6: Whether there is IPv6 at all here; if not, what links have of it is left out.
 
@@ -103,6 +108,7 @@ class LinkZeroconf(Zeroconf):
         self,
         gate: Gate,
         receive: ReceiveRecords,
+        overhear: Overhear,
         *,
         ip_version: IPVersion = IPVersion.V4Only,
         ipv6: bool = True,
@@ -111,6 +117,7 @@ class LinkZeroconf(Zeroconf):
         self.publications: dict[str, Publication] = {}
         self.counts: Counter[str] = Counter()
         self.inbox = Inbox(receive, self.counts)
+        self._overhear = overhear
         self._links: dict[str, Link] = {}
         self._has_ipv6 = ipv6
         super().__init__([], ip_version=ip_version, use_asyncio=True)
@@ -159,6 +166,24 @@ class LinkZeroconf(Zeroconf):
         for transport in tuple(self.engine.senders):
             if self._link_of(transport) in names:
                 super().async_send(out, transport=transport)
+
+    def overheard(self, messages: Sequence[DNSIncoming], addr: str, scope: int, port: int) -> None:
+        """Look at a query of somebody, whole, for what it spares us to ask."""
+        sender = self.gate.admit(addr, scope, port, response=False, now=0.0, limited=False)
+        asked = [
+            question.key
+            for message in messages
+            for question in message.questions
+            if question.type == _TYPE_PTR and not question.unique
+        ]
+        if not asked or sender is None or port != MDNS_PORT:
+            return
+        pointers = [
+            record for each in messages for record in each.answers() if isinstance(record, DNSPointer)
+        ]
+        for name in asked:
+            known = frozenset(record.alias_key for record in pointers if record.key == name)
+            self._overhear(name, known, sender.origin.interface)
 
     def async_send(
         self,
@@ -294,6 +319,19 @@ class _LinkListener(AsyncListener, asyncio.DatagramProtocol):
             self._take(data, addrs)
         self._zeroconf.inbox.work(more=more)
 
+    def _respond_query(
+        self,
+        msg: DNSIncoming | None,
+        addr: str,
+        port: int,
+        transport: _WrappedTransport,
+        v6_flow_scope: tuple[()] | tuple[int, int],
+    ) -> None:
+        # Here a query is whole, also one whose known answers came in several packets.
+        messages = [*self._deferred.get(addr, ()), *(() if msg is None else (msg,))]
+        super()._respond_query(msg, addr, port, transport, v6_flow_scope)
+        self._zeroconf.overheard(messages, addr, v6_flow_scope[1] if v6_flow_scope else 0, port)
+
     def error_received(self, exc: Exception) -> None:
         """A network that is gone for a while is nothing to warn of."""
         self._zeroconf.counts["socket_errors"] += 1
@@ -341,7 +379,9 @@ def take_packet(
     return sender if sender.own and not legacy else None
 
 
-async def open_zeroconf(links: Iterable[Link], gate: Gate, receive: ReceiveRecords) -> LinkZeroconf:
+async def open_zeroconf(
+    links: Iterable[Link], gate: Gate, receive: ReceiveRecords, overhear: Overhear
+) -> LinkZeroconf:
     """Open it for these links, which it does not speak on yet: see `set_links`.
 
     Raises:
@@ -356,7 +396,7 @@ async def open_zeroconf(links: Iterable[Link], gate: Gate, receive: ReceiveRecor
             raise
         ip_version, ipv6 = IPVersion.V4Only, False
         _check_port(ip_version)
-    zeroconf = LinkZeroconf(gate, receive, ip_version=ip_version, ipv6=ipv6)
+    zeroconf = LinkZeroconf(gate, receive, overhear, ip_version=ip_version, ipv6=ipv6)
     try:
         await zeroconf.async_wait_for_start()
     except BaseException:

@@ -26,6 +26,7 @@ from peernet_mdns.inbox import SocketAddress
 from peernet_mdns.legacy import LegacySockets
 from peernet_mdns.links import Link, select_links
 from peernet_mdns.messages import query_message, service_info
+from peernet_mdns.names import alias_of, type_name
 from peernet_mdns.zeroconf_log import escape_log
 
 __all__ = ["Medium", "Member"]
@@ -50,6 +51,10 @@ class Member(Protocol):
 
     def answers_received(self, records: Sequence[DNSRecord], sender: Sender, legacy: bool) -> None:
         """What somebody on one of its links answered; must not raise."""
+        ...
+
+    def question_overheard(self, known: frozenset[str]) -> None:
+        """Somebody asked everybody of the service on its only link, but for those it knows."""
         ...
 
     def link_opened(self) -> None:
@@ -197,7 +202,9 @@ class Medium:
             if self._zeroconf is None:
                 escape_log()
                 self.shared = _is_taken(MDNS_PORT)
-                self._zeroconf = await open_zeroconf(self._links(), self.gate, self._received)
+                self._zeroconf = await open_zeroconf(
+                    self._links(), self.gate, self._received, self._overheard
+                )
             await self._reconcile()
             return True
 
@@ -282,6 +289,13 @@ class Medium:
                 except Exception as error:  # noqa: BLE001 - the others are to hear it as well
                     self.gate.counts["members_failed"] += 1
                     _LOG.debug("a member failed at an answer of %s: %s", sender.origin.ip, ascii(repr(error)))
+
+    def _overheard(self, name: str, known: frozenset[str], link: str) -> None:
+        for member, links in tuple(self._members.items()):
+            # Who speaks on several links has one schedule for all of them.
+            if type_name(member.service) == name and [each.name for each in links] == [link]:
+                aliases = (alias_of(each, member.service) for each in known)
+                member.question_overheard(frozenset(alias for alias in aliases if alias is not None))
 
     def _legacy_received(self, data: bytes, address: SocketAddress) -> None:
         if self._zeroconf is not None:

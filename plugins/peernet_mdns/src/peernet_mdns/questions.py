@@ -216,6 +216,8 @@ class Lanes:
 _GAPS_S: Final = (1.0, 2.0, 6.0, 21.0)
 _FIRST_PERIOD_S: Final = 60.0
 _PERIOD_S: Final = 300.0
+_HEARD_AGAIN_S: Final = 1.0
+"""A question is heard by IPv4 and IPv6, and so is one's own."""
 _BURST: Final = 4
 """Moments of a start that are kept however crowded it is: 0, 1, 3 and 9 s."""
 
@@ -224,6 +226,9 @@ class TypeSchedule:
     """When everybody is asked: at the start both ways, after 1, 3, 9 and 30 s, then ever more rarely.
 
     Where it is crowded, only the burst of the start stays, both ways each time, then one query every 300 s.
+
+    What comes after the start is left out where somebody else has asked the same (RFC 6762 §7.3): of all who
+    are on a link, one asks each time.
     """
 
     __slots__ = ("_both", "_due", "_jitter", "_step", "last")
@@ -260,9 +265,19 @@ class TypeSchedule:
             self._both = True
             return True
         self._both = False
+        self._asked(now=now, crowded=crowded)
+        return False
+
+    def overheard(self, *, now: float, crowded: bool) -> None:
+        """Somebody else asked for answers that everybody hears; ours of the start are asked all the same."""
+        start = _BURST if crowded else len(_GAPS_S) + 1
+        if self._step >= start and now >= self.last + _HEARD_AGAIN_S:
+            self.last = now
+            self._asked(now=now, crowded=crowded)
+
+    def _asked(self, *, now: float, crowded: bool) -> None:
         self._due = now + self._gap_s(crowded=crowded) * self._jitter.uniform(0.9, 1.1)
         self._step += 1
-        return False
 
     def _gap_s(self, *, crowded: bool) -> float:
         if self._step < len(_GAPS_S):
