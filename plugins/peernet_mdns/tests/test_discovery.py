@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import IPv4Interface
+from random import Random
 from typing import Final, Self
 
 import attrs
@@ -21,7 +22,7 @@ from peernet_core.keys import Identity, PeerKey
 from peernet_core.records import Record, decode_record, encode_record
 from peernet_core.testing import open_sockets, unfinished_tasks
 from peernet_mdns import MdnsDiscovery
-from peernet_mdns.browser import Gone, Origin, Seen
+from peernet_mdns.browser import Browser, Gone, Origin, Seen
 from peernet_mdns.gate import Sender
 from peernet_mdns.medium import Medium
 from peernet_mdns.txt import encode_txt, record_in
@@ -400,6 +401,26 @@ async def test_what_this_host_says_of_us_is_no_claim(service: str) -> None:
         node.backend.answers_received(records(service, node.key.alias, b"before"), sender, legacy=False)
         assert node.backend.counts["own_name_claimed"] == 0
         assert node.core.refused == []
+
+
+async def test_what_was_asked_by_somebody_else_is_not_asked_again(service: str) -> None:
+    """Once the start is over; an instance that runs not, or no more, is not troubled."""
+    backend = MdnsDiscovery(service=service)
+    backend.question_overheard(frozenset())
+    async with Node(service) as node:
+        now = node.context.clock()
+        browser = node.backend._browser = Browser(now=now - 40.0, jitter=Random(1))
+        browser.search(now=now - 40.0)
+        while (due := browser.next_deadline()) is not None and due < now:
+            browser.take_query(now=due)
+        before = browser.next_deadline()
+        node.backend.question_overheard(frozenset({"a" * 26}))
+        assert browser.next_deadline() == before
+        node.backend.question_overheard(frozenset())
+        after = browser.next_deadline()
+        assert before is not None
+        assert after is not None
+        assert after > now + 60.0 > before
 
 
 # Starting and stopping.
