@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -22,6 +23,12 @@ settings.register_profile(
 )
 settings.register_profile("soak", max_examples=2000, deadline=None, suppress_health_check=_PATIENT)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+# `nohup` and a script's `&` have signals ignored, and every process that a test starts would inherit that.
+for _each, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_each) is signal.SIG_IGN:
+        signal.signal(_each, _handler)
 
 
 @pytest.fixture(scope="session")
