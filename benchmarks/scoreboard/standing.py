@@ -129,8 +129,7 @@ def _about_idling(results: Results) -> str:
     if few is not None and many is not None:
         text += (
             f" Its processor time is {shown(few)} ms a minute with one peer and {shown(many)} ms with 100: "
-            "what does not grow with the links is spent by the process's own timers, such as its looks at "
-            "the trust list and at the clocks."
+            "what does not grow with the links is spent by the process's own timers."
         )
     return f"{text} Fewer timers and longer intervals are what would change it."
 
