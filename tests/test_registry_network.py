@@ -50,7 +50,7 @@ LIAR: Final = Identity.generate()
 KEEPALIVE_S: Final = 15.0
 TTL_S: Final = 120.0
 REPEATS_S: Final = 30.0
-LOST: Final = 0.2  # of announcements
+LOST: Final = 0.2  # of announcements, until the network heals
 LATE: Final = 0.05  # of frames, by up to three seconds
 DIAL_TIMEOUT_S: Final = 5.0
 HEALED_S: Final = 120.0  # four times the longest wait between dials
@@ -192,7 +192,7 @@ class Host:
             self.answer(other)
 
     def answer(self, asker: Host) -> None:
-        if self.up and asker is not self and self.net.random.random() >= LOST:
+        if self.up and asker is not self and self.net.random.random() >= self.net.lost:
             self.net.later(0.5, asker.hear, self, self.record(), self.ip)
 
     def hear(self, sender: Host, record: bytes, ip: str) -> None:
@@ -369,6 +369,7 @@ class Net:
 
     random: random.Random
     lookups: bool = False
+    lost: float = LOST
     restored: bool = False  # somebody came back from a backup
     distrust: set[tuple[Host, Host]] = attrs.Factory(set)  # the first does not trust the second
     walls: set[tuple[Host, Host]] = attrs.Factory(set)  # the first cannot dial the second
@@ -507,6 +508,7 @@ def live_through(
         _happen(net, what, detail)
         net.run(seconds)
     net.cut.clear()  # somewhere in between: no host notices anything
+    net.lost = 0.0  # else a few in a row are, and who alone may dial hears nothing within any bound
     for host in net.hosts:
         if not host.up:
             host.start()
