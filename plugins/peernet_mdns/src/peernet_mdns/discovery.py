@@ -25,7 +25,7 @@ from peernet_mdns.peer_table import MAX_ORIGINS
 __all__ = ["MdnsDiscovery"]
 
 _MAX_ALIASES: Final = 12_288
-_SLICE_S: Final = 0.002
+_SLICE_S: Final = 0.0005
 """How long reports hold up the reading of further packets."""
 _BUSY_S: Final = 0.005
 """How long reports wait while the sockets hold more than can be read."""

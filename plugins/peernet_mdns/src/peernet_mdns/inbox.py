@@ -27,7 +27,7 @@ _MAX_BYTES_OF_NEW: Final = 12 * 1024 * 1024
 """The same for somebody of whom nothing waits: a flood of others does not keep them out."""
 _MAX_OF_ONE: Final = 256
 """Packets of one sender."""
-_SLICE_S: Final = 0.002
+_SLICE_S: Final = 0.0005
 """How long the sockets may be left alone."""
 _BUSY_S: Final = 0.005
 """How long everything else waits, again and again, while a socket holds more than one wake-up reads."""
@@ -77,7 +77,7 @@ class Inbox:
         waiting.append((data, address, sender, legacy))
 
     def work(self, *, more: bool = False) -> None:
-        """Look into what is here, for two milliseconds; what is left has its turn after the sockets.
+        """Look into what is here, for half a millisecond; what is left has its turn after the sockets.
 
         Args:
             more: Whether the socket holds still more: then it is read on first, for a few milliseconds.
