@@ -1,7 +1,7 @@
 """The scoreboard: discovery to authenticated link, side by side with what people use today.
 
 Run, as root on Linux with iproute2 and nftables: ``uv run --group bench python -m benchmarks [CASE ...]
-[--contender NAME ...] [--rounds 21] [--smoke] [--output FOLDER]``
+[--contender NAME ...] [--rounds 20] [--smoke] [--output FOLDER]``
 
 Makes network namespaces of its own and removes them again, and installs nothing outside of uv's cache. All
 contenders take part in the same run, in turn; one that fails or is missing is shown with its error. A whole
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("case", nargs="*", help=f"of {', '.join(cases)}; all, if none is named")
     parser.add_argument("--contender", action="append", help=f"of {', '.join(names)}; all, if none is named")
     parser.add_argument(
-        "--rounds", type=int, default=21, help="of the newcomer; cases with long waits have fewer"
+        "--rounds", type=int, default=20, help="of the newcomer; cases with long waits have fewer"
     )
     parser.add_argument("--smoke", action="store_true", help="one short round of most cases, and no page")
     parser.add_argument(
@@ -50,7 +50,7 @@ def main() -> None:
         type=Path,
         nargs=2,
         metavar="RESULTS",
-        help="measure nothing; show in which ratios two runs agree within 15 %%, and in which they do not",
+        help="measure nothing; show on which ratios two runs agree, and on which they do not",
     )
     arguments = parser.parse_args()
     for given, known, what in (
@@ -81,11 +81,19 @@ def main() -> None:
 def _compare(one: Results, other: Results) -> int:
     """Print what agrees and what does not; the exit status says whether all does."""
     found = compare(one, other)
-    agree, differ = [each for each in found if each.agrees], [each for each in found if not each.agrees]
-    for heading, ratios in (("agree", agree), ("differ", differ)):
-        print(f"{len(ratios)} of {len(found)} ratios {heading}, at {REPEATED:.0%}:")
-        print("".join(f"  {each}\n" for each in ratios))
-    return 1 if differ or not found else 0
+    numbers = [each for each in found if each.is_sure]
+    ranges = [each for each in found if not each.is_sure]
+    for kind, what in (
+        (numbers, f"told as numbers agree within {REPEATED:.0%}"),
+        (ranges, "told as ranges meet"),
+    ):
+        if kind:
+            agreeing = sum(each.agrees for each in kind)
+            print(f"{agreeing} of {len(kind)} ratios {what}:")
+            for each in sorted(kind, key=lambda each: each.agrees):
+                print(f"  {'' if each.agrees else '! '}{each}")
+            print()
+    return 0 if found and all(each.agrees for each in found) else 1
 
 
 def _measure(plan: Plan, output: Path | None) -> None:

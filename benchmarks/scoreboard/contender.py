@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.scoreboard.ground import Ground
 from benchmarks.scoreboard.watched import Watched
+from benchmarks.warmth import warm_memory
 from peernet_core.testing.lab import Host
 
 __all__ = ["Contender", "Crowd", "Site", "UnavailableError"]
@@ -40,7 +41,9 @@ class Site(abc.ABC):
 
     def start(self) -> Watched:
         """Start its process, on another port than before, and return at once."""
-        return self.load().begin()
+        process = self.load()
+        warm_memory()
+        return process.begin()
 
     def start_call(self) -> Watched:
         """Start a process that says `started` when it calls what starts it, with all imported."""
@@ -75,6 +78,7 @@ class Contender(abc.ABC):
         start_call: What starts it in a process, for people; empty: nothing does.
         how: How it is configured, a sentence or two.
         cases: Where it takes part; None: everywhere.
+        turns: How many rounds it has where others have one: who takes milliseconds is timed more often.
     """
 
     name: str
@@ -82,6 +86,7 @@ class Contender(abc.ABC):
     start_call: str = ""
     how: str
     cases: Sequence[str] | None = None
+    turns: int = 1
 
     @abc.abstractmethod
     def check(self) -> str:

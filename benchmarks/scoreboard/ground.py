@@ -9,6 +9,7 @@ from typing import Self
 
 from benchmarks.mdns.bench import Bench
 from benchmarks.scoreboard.watched import Parser, Watched
+from benchmarks.warmth import warm_memory
 from peernet_core.testing.lab import Host
 
 __all__ = ["Ground"]
@@ -64,4 +65,6 @@ class Ground(Bench):
         wrapped: bool = False,
     ) -> Watched:
         """Start a program there, and return at once; otherwise the same."""
-        return self.load(host, command, parse, within=within, wrapped=wrapped).begin()
+        process = self.load(host, command, parse, within=within, wrapped=wrapped)
+        warm_memory()
+        return process.begin()

@@ -7,20 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from benchmarks.mdns.bench import WaitedInVainError
 from benchmarks.scoreboard.contender import Contender, Site
-from benchmarks.scoreboard.pairs import LINK_S, WHOLE, Notes, Pace, Pair, in_turn, make_pairs, settle
+from benchmarks.scoreboard.pairs import LINK_S, WHOLE, Notes, Pace, Pair, in_turn, link, make_pairs, settle
 from benchmarks.scoreboard.results import Measurement
 from benchmarks.scoreboard.watched import Watched
+from benchmarks.warmth import warm_memory
 
-__all__ = ["batches", "come", "cut", "floor", "in_process", "newcomer", "restart", "together"]
+__all__ = ["batches", "come", "floor", "in_process", "newcomer", "restart", "together"]
 
-_SHARING: Final = 3
-_SHARING_A_CUT: Final = 4
+_SHARING: Final = 5
 """How many rounds of a case wait at the same time; what takes processors is done in turn."""
-_CUT_S: Final = 30.0
-_APART_S: Final = 0.5
-_UNNOTICED_S: Final = 15.0
 
 
 def newcomer(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -> tuple[Measurement, ...]:
@@ -49,7 +45,7 @@ def _come(
 ) -> tuple[Measurement, ...]:
     notes = Notes()
     times, each = batches(rounds, _SHARING)
-    with make_pairs(contenders, notes, quantity, each) as pairs:
+    with make_pairs(contenders, notes, quantity, each, turns=pace.turns) as pairs:
         come(pairs, notes, quantity, times, pace, start=start, begins=begins)
     return notes.taken()
 
@@ -103,6 +99,7 @@ def together(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -
                 with pair.noting(notes, "together"):
                     pair.forget()
                     pair.running, pair.coming = pair.there.load(), pair.here.load()
+                    warm_memory()
                     pair.running.begin()
                     pair.coming.begin()
                     pair.expect(pace.patience_s)
@@ -119,9 +116,9 @@ def restart(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) ->
     """One is killed and started again, on another port."""
     notes = Notes()
     times, each = batches(rounds, _SHARING)
-    with make_pairs(contenders, notes, "restart", each) as pairs:
+    with make_pairs(contenders, notes, "restart", each, turns=pace.turns) as pairs:
         for number in range(times):
-            _link(pairs, notes, "restart", pace)
+            link(pairs, notes, "restart", pace)
             began = [(pair, *_restart(pair, notes, pace)) for pair in in_turn(pairs, number)]
             for pair, since, at in began:
                 if pair.fault is None:
@@ -143,94 +140,6 @@ def _restart(pair: Pair, notes: Notes, pace: Pace) -> tuple[int, float]:
         began = pair.coming.began
         pair.expect(pace.patience_s, since=since)
     return since, began
-
-
-def _link(pairs: Sequence[Pair], notes: Notes, quantity: str, pace: Pace) -> None:
-    """Start everybody, and wait until all links are some seconds old."""
-    for pair in pairs:
-        pair.start_there()
-    settle(pairs, notes, quantity, pace)
-    for pair in in_turn(pairs):
-        with pair.noting(notes, quantity):
-            pair.coming = pair.here.start()
-    for pair in in_turn(pairs):
-        with pair.noting(notes, quantity):
-            pair.linked_s(0.0)
-    time.sleep(pace.stable_s)
-
-
-def cut(contenders: Sequence[Contender], rounds: int) -> tuple[Measurement, ...]:
-    """The cable of one is out for half a minute."""
-    notes = Notes()
-    times, each = batches(rounds, _SHARING_A_CUT)
-    with make_pairs(contenders, notes, "cut", each) as pairs:
-        for number in range(times):
-            _link(pairs, notes, "cut", WHOLE)
-            order = in_turn(pairs, number)
-            marks = [_marks(pair) for pair in order]
-            began = time.monotonic()
-            for place, pair in enumerate(order):
-                _sleep_until(began + place * _APART_S)
-                pair.here.host.unplug()
-            healed = []
-            for place, pair in enumerate(order):
-                _sleep_until(began + _CUT_S + place * _APART_S)
-                pair.here.host.plug_in()
-                healed.append(time.monotonic())
-            for pair, said, at in zip(order, marks, healed, strict=True):
-                with pair.noting(notes, "cut"):
-                    back = _back_s(pair, said, at)
-                    if back is None:
-                        notes.keep("cut", pair.name)
-                    else:
-                        notes.add("cut", pair.name, back * 1000)
-            for pair in pairs:
-                pair.end()
-    return notes.taken()
-
-
-def _sleep_until(at: float) -> None:
-    time.sleep(max(0.0, at - time.monotonic()))
-
-
-def _marks(pair: Pair) -> tuple[int, int]:
-    assert pair.running is not None
-    assert pair.coming is not None
-    return pair.running.mark(), pair.coming.mark()
-
-
-def _back_s(pair: Pair, marks: tuple[int, int], healed: float) -> float | None:
-    """Return how long after the healing both were linked; None: neither ever said that it was lost.
-
-    Raises:
-        WaitedInVainError: a link was lost and did not come back.
-    """
-    times = [healed]
-    assert pair.running is not None
-    assert pair.coming is not None
-    sides = ((pair.running, marks[0], pair.here.key), (pair.coming, marks[1], pair.there.key))
-    # Who has not noticed by then has no reason to notice any more.
-    until = healed + _UNNOTICED_S
-    lost = [
-        process.look("lost", peer, since=mark, timeout_s=max(0.0, until - time.monotonic()))
-        for process, mark, peer in sides
-    ]
-    if lost == [None, None]:
-        return None
-    for (process, mark, peer), at in zip(sides, lost, strict=True):
-        if at is not None:
-            times.append(_linked_for_good(process, peer, mark, healed))
-    return max(times) - healed
-
-
-def _linked_for_good(process: Watched, peer: str, mark: int, healed: float) -> float:
-    """Return when it was last linked: one that was linked and lost again was not."""
-    deadline = healed + LINK_S
-    while (at := process.last_linked(peer, since=mark)) is None:
-        if time.monotonic() > deadline:
-            raise WaitedInVainError(f"not linked again within {LINK_S:g} s: {process.report()}")
-        time.sleep(0.1)
-    return at
 
 
 def floor(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -> tuple[Measurement, ...]:

@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.scoreboard.aims import aims
 from benchmarks.scoreboard.plots import growth_plot, spread_plot
 from benchmarks.scoreboard.quantities import CASES, COUNTS, Case, Quantity
-from benchmarks.scoreboard.ratios import OURS, interval, is_wide, ratio
+from benchmarks.scoreboard.ratios import OURS, ratio
 from benchmarks.scoreboard.results import Appendix, Measurement, Results, store
 from benchmarks.scoreboard.standing import FLOOR, behind, closing_note
 from benchmarks.scoreboard.wording import shown
@@ -34,10 +34,13 @@ $ PEERNET_INTEROP=FOLDER uv run --group bench python -m benchmarks
 _METHOD: Final = """\
 Every contender has a bridge and hosts of its own: network namespaces with real interfaces between them, no
 loss, no other traffic, and a delay of some microseconds. In each round of a case all contenders take their
-turn, beginning with another one each time. Some rounds share their waits: each has hosts and fresh processes
-of its own, all are set up at once, and then one after the other is timed. Whoever takes longer than 3 s waits
-for the network by then, and goes on waiting while the next one is timed. Keys, certificates and databases
-exist beforehand, and Python keeps what it has compiled, so that no first run is timed.
+turn, beginning with another one each time; whoever takes milliseconds has more rounds. Some rounds share
+their waits: each has hosts and fresh processes of its own, all are set up at once, and then one after the
+other is timed. Whoever takes longer than 2.5 s waits for the network by then, and goes on waiting while the
+next one is timed. Keys, certificates and databases exist beforehand, and Python keeps what it has compiled,
+so that no first run is timed. Just before a program is executed 128 MiB of memory are touched and freed: it
+does not wait for memory that a virtual machine has given back to its host, which would be half as long again
+for some, by chance.
 
 A time begins just before the contender's own program is executed: entering the namespace and setting the
 environment come before that, for every contender. It ends when the line by which both sides say that they are
@@ -45,16 +48,22 @@ linked has been read, or at the time that it carries if the program is one of th
 
 The median, what nine of ten rounds do not exceed (p90) and the worst are shown, and the ratio of the medians
 to peernet's: above 1 is worse than peernet. Of what is counted in idle minutes it is the mean, and the least
-and the most of one minute. Behind the ratio stands where it lies in 95 of 100 cases if as many rounds are
-drawn at random from those of this run, of that contender and of peernet (the bootstrap).
+and the most of one minute.
 """
 _REPEATING: Final = """\
-Two runs are to agree on a ratio within 15 %, and `--compare` tells which ratios of two runs do, which do not,
-and whether the intervals of these overlap. Where the interval of a ratio is wider than 15 % to either side,
-another run may well say something else. That is so where a contender takes more or less by when in its
-interval of announcements, questions or dials something happens: its median hardly means more than its spread.
-The minutes of an idle process are unlike each other where it asks rarely; as each run sees the same five,
-their mean comes again more closely than the interval says.
+Two runs are to agree on a ratio within 15 %, and no ratio is told as a number that this run cannot tell so
+closely. Behind a number stands where it lies in 95 of 100 cases if as many rounds are drawn at random from
+those of this run, of that contender and of peernet (the bootstrap). Where that reaches further than 10 % to
+either side, it stands alone: the ratio is somewhere in it. So it is where a contender takes more or less by
+when in its interval of announcements, questions or dials something happens: its median hardly means more than
+its spread.
+
+Packets and bytes of idle minutes are counted over the same five minutes in each run, and come again within a
+few per cent. Processor time does not: who sleeps nearly always spends it on waking up, which on a virtual
+machine took up to 1.9 times as much in one run as in another, and not the same for all. Of such a ratio the
+range is told in which two runs have found it: 1.6 times as much or as little.
+
+`python -m benchmarks --compare` shows of two runs which numbers agree within 15 %, and which ranges meet.
 """
 _NOT_COMPARABLE: Final = """\
 - **zeroconf + TLS and Avahi + TLS are not frameworks**: some hundred lines of a benchmark that knows its
@@ -110,7 +119,7 @@ def render(results: Results) -> str:
         "## Method",
         _METHOD.rstrip(),
         "## What another run would say",
-        _repeating(results),
+        _REPEATING.rstrip(),
         "## What is not comparable",
         _NOT_COMPARABLE.rstrip(),
         *_closing(results),
@@ -184,10 +193,8 @@ def _heads(quantity: Quantity) -> list[str]:
 
 
 def _ratio(measurement: Measurement, ours: Measurement | None) -> str:
-    their, spread = ratio(measurement, ours), interval(measurement, ours)
-    if their is None or measurement.contender == OURS:
-        return ""
-    return f"{shown(their)} ({spread})" if spread else shown(their)
+    their = ratio(measurement, ours)
+    return "" if their is None or measurement.contender == OURS else str(their)
 
 
 def _rounds(measurement: Measurement) -> str:
@@ -217,21 +224,6 @@ def _faults(results: Results, case: Case) -> list[str]:
                 first = " ".join(failure.split())[:400].replace("`", "'")
                 lines.setdefault(f"- {titles[each.contender]} failed: `{first}`", "")
     return list(lines)
-
-
-def _repeating(results: Results) -> str:
-    titles = {taker.name: taker.title for taker in results.takers}
-    lines = []
-    for quantity in (each for case in CASES for each in case.quantities):
-        ours = results.of(quantity.name, OURS)
-        wide = [
-            f"{titles[each.contender]} {_ratio(each, ours)}"
-            for each in results.quantity(quantity.name)
-            if each.contender != OURS and is_wide(each, ours)
-        ]
-        if wide:
-            lines.append(f"- {_named(quantity)}: {', '.join(wide)}")
-    return "\n".join([_REPEATING.rstrip(), "", *(lines or ["There are none in this run."])])
 
 
 def _named(quantity: Quantity) -> str:

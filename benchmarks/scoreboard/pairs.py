@@ -27,6 +27,7 @@ __all__ = [
     "Pace",
     "Pair",
     "in_turn",
+    "link",
     "make_pairs",
     "settle",
     "without_paths",
@@ -49,15 +50,17 @@ class Pace:
             sooner counts as a failed dial, which is another case than these.
         patience_s: How long everybody has the processors alone; whoever takes longer waits for the network,
             and goes on waiting while the next one has its turn.
+        turns: Whether those who are quick are timed more often than the others.
     """
 
     settled_s: float
     stable_s: float
     patience_s: float
+    turns: bool
 
 
-WHOLE: Final = Pace(settled_s=3.0, stable_s=5.5, patience_s=3.0)
-HURRIED: Final = Pace(settled_s=1.5, stable_s=0.5, patience_s=0.0)
+WHOLE: Final = Pace(settled_s=3.0, stable_s=5.5, patience_s=2.5, turns=True)
+HURRIED: Final = Pace(settled_s=1.5, stable_s=0.5, patience_s=0.0, turns=False)
 """Where figures are worth nothing anyway."""
 
 
@@ -156,6 +159,41 @@ class Pair:
         there = self.running.wait("linked", self.here.key, since=since, timeout_s=timeout_s)
         return max(here, there) - began
 
+    def marks(self) -> tuple[int, int]:
+        """How much both have said by now."""
+        assert self.running is not None
+        assert self.coming is not None
+        return self.running.mark(), self.coming.mark()
+
+    def has_lost(self, marks: tuple[int, int]) -> bool:
+        """Whether one of them has said, since then, that the link is lost."""
+        return any(_lost(*side) for side in self._sides(marks))
+
+    def made(self, since: tuple[int, int] | None = None) -> float | None:
+        """When the later one of both came to be linked as it still is; None: one of them is not.
+
+        Args:
+            since: Leave out who has not lost its link since then.
+        """
+        found = [
+            process.last_linked(peer)
+            for process, peer, mark in self._sides(since or (0, 0))
+            if since is None or _lost(process, peer, mark)
+        ]
+        return max((at for at in found if at is not None), default=None) if None not in found else None
+
+    def _sides(self, marks: tuple[int, int]) -> Iterator[tuple[Watched, str, int]]:
+        assert self.running is not None
+        assert self.coming is not None
+        yield self.running, self.here.key, marks[0]
+        yield self.coming, self.there.key, marks[1]
+
+    def report(self) -> str:
+        """The last that both printed and logged."""
+        assert self.running is not None
+        assert self.coming is not None
+        return f"{self.running.report()}; {self.coming.report()}"
+
     def end(self) -> None:
         """Kill both."""
         for process in (self.coming, self.running):
@@ -174,14 +212,29 @@ class Pair:
             notes.fail(quantity, self.name, error)
 
 
+def _lost(process: Watched, peer: str, since: int) -> bool:
+    return process.look("lost", peer, since=since, timeout_s=0) is not None
+
+
 @contextmanager
 def make_pairs(
-    contenders: Sequence[Contender], notes: Notes, quantity: str, each: int = 1
+    contenders: Sequence[Contender], notes: Notes, quantity: str, each: int = 1, *, turns: bool = False
 ) -> Iterator[list[Pair]]:
-    """Make so many links with two hosts for each contender that can be there."""
+    """Make links with two hosts for each contender that can be there.
+
+    Args:
+        contenders: Who.
+        notes: Where it goes who cannot be there.
+        quantity: As what.
+        each: How many.
+        turns: Whether some have more, by their `turns`.
+    """
+    many = {contender: each * (contender.turns if turns else 1) for contender in contenders}
     with ExitStack() as stack:
         pairs = []
-        for contender in (*contenders,) * each:
+        for contender in (
+            one for place in range(max(many.values(), default=0)) for one in contenders if place < many[one]
+        ):
             try:
                 ground = stack.enter_context(Ground())
                 there = contender.site(ground, ground.host("there"), "there")
@@ -211,3 +264,17 @@ def in_turn(pairs: Sequence[Pair], number: int = 0) -> Sequence[Pair]:
     """All with whom nothing is wrong in this round, beginning with another one in each."""
     first = number % len(pairs) if pairs else 0
     return [pair for pair in (*pairs[first:], *pairs[:first]) if pair.fault is None]
+
+
+def link(pairs: Sequence[Pair], notes: Notes, quantity: str, pace: Pace) -> None:
+    """Start everybody, and wait until all links are some seconds old."""
+    for pair in pairs:
+        pair.start_there()
+    settle(pairs, notes, quantity, pace)
+    for pair in in_turn(pairs):
+        with pair.noting(notes, quantity):
+            pair.coming = pair.here.start()
+    for pair in in_turn(pairs):
+        with pair.noting(notes, quantity):
+            pair.linked_s(0.0)
+    time.sleep(pace.stable_s)

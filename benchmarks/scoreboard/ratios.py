@@ -1,9 +1,9 @@
-"""Ratios to peernet's figures, how far they can be trusted, and whether two runs agree on them."""
+"""Ratios to peernet's figures, how surely each is known, and whether two runs agree on them."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from random import Random
 from typing import Final
@@ -14,26 +14,23 @@ from benchmarks.scoreboard.quantities import QUANTITIES
 from benchmarks.scoreboard.results import Measurement, Results
 from benchmarks.scoreboard.wording import shown
 
-__all__ = ["OURS", "REPEATED", "Compared", "Interval", "compare", "interval", "is_wide", "ratio"]
+__all__ = ["OURS", "REPEATED", "SURE", "Compared", "Interval", "Ratio", "compare", "ratio"]
 
 OURS: Final = "peernet"
 REPEATED: Final = 0.15
 """By how much the ratios of two runs may differ."""
+SURE: Final = 0.10
+"""How far the interval of a ratio may reach, to either side: then hardly one of a hundred is further than
+`REPEATED` from that of another run."""
 _FEWEST: Final = 3
 """Values from which on their spread says anything."""
 _DRAWS: Final = 500
 _LEFT_OUT: Final = 0.025
 
 
-def ratio(measurement: Measurement, ours: Measurement | None) -> float | None:
-    """How many times ours a figure is; None: one of them is missing, or ours is nothing."""
-    theirs, mine = measurement.figure, ours.figure if ours is not None else None
-    return theirs / mine if theirs is not None and mine else None
-
-
 @attrs.frozen
 class Interval:
-    """Where a ratio lies in 95 of 100 cases if the rounds of this run are drawn again, at random."""
+    """Where a ratio lies."""
 
     low: float
     high: float
@@ -46,33 +43,68 @@ class Interval:
         return self.low <= other.high and other.low <= self.high
 
 
-def interval(measurement: Measurement, ours: Measurement | None) -> Interval | None:
-    """By the bootstrap, the same each time; None: too few values say nothing about their spread."""
-    if ours is None or min(len(measurement.values), len(ours.values)) < _FEWEST:
+@attrs.frozen
+class Ratio:
+    """How many times ours a figure is.
+
+    Attributes:
+        value: By the figures of this run.
+        interval: Where it lies in 95 of 100 cases if the rounds of this run are drawn again, at random; or
+            where two runs have found it, for a quantity that differs from run to run. None: what is counted
+            has none, and too few values say nothing about their spread.
+    """
+
+    value: float
+    interval: Interval | None = None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is told as a number: another run would find the same. If not, the interval is told."""
+        return self.interval is None or (
+            self.interval.low >= self.value * (1 - SURE) and self.interval.high <= self.value * (1 + SURE)
+        )
+
+    @property
+    def reach(self) -> Interval:
+        """Where it lies at all."""
+        return self.interval or Interval(self.value, self.value)
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return shown(self.value)
+        return f"{shown(self.value)} ({self.interval})" if self.is_sure else str(self.interval)
+
+
+def ratio(measurement: Measurement, ours: Measurement | None) -> Ratio | None:
+    """Return how many times ours a figure is; None: one of them is missing, or ours is nothing."""
+    theirs, mine = measurement.figure, ours.figure if ours is not None else None
+    if ours is None or theirs is None or not mine:
         return None
-    counted = QUANTITIES[measurement.quantity].counted
+    value, quantity = theirs / mine, QUANTITIES[measurement.quantity]
+    if quantity.differs > 1:
+        return Ratio(value, Interval(value / quantity.differs, value * quantity.differs))
+    if quantity.counted:
+        return Ratio(value)
+    return Ratio(value, _drawn_again(measurement.values, ours.values))
+
+
+def _drawn_again(theirs: Sequence[float], ours: Sequence[float]) -> Interval | None:
+    """By the bootstrap, the same each time."""
+    if min(len(theirs), len(ours)) < _FEWEST:
+        return None
     # Not the same draws for both: equal values are no less uncertain than others.
-    theirs, mine = _drawn(measurement.values, counted, seed=1), _drawn(ours.values, counted, seed=2)
-    found = sorted(one / other for one, other in zip(theirs, mine, strict=True) if other)
+    drawn = zip(_medians(theirs, seed=1), _medians(ours, seed=2), strict=True)
+    found = sorted(one / other for one, other in drawn if other)
     if not found:
         return None
     left_out = round(_LEFT_OUT * len(found))
     return Interval(found[left_out], found[-1 - left_out])
 
 
-def is_wide(measurement: Measurement, ours: Measurement | None) -> bool:
-    """Whether another run may well be apart by more than two are to be, by the spread in this one."""
-    their, spread = ratio(measurement, ours), interval(measurement, ours)
-    if their is None or spread is None:
-        return False
-    return spread.high > their * (1 + REPEATED) or spread.low < their / (1 + REPEATED)
-
-
 @cache
-def _drawn(values: Sequence[float], counted: bool, *, seed: int) -> tuple[float, ...]:
-    figure: Callable[[Sequence[float]], float] = statistics.fmean if counted else statistics.median
+def _medians(values: Sequence[float], *, seed: int) -> tuple[float, ...]:
     random = Random(seed)
-    return tuple(figure(random.choices(values, k=len(values))) for _ in range(_DRAWS))
+    return tuple(statistics.median(random.choices(values, k=len(values))) for _ in range(_DRAWS))
 
 
 @attrs.frozen
@@ -83,39 +115,44 @@ class Compared:
         what: Of which quantity and contender.
         before: Of the first; None: there is none.
         after: Of the second; the same.
-        spreads: The interval of each, as far as there is one.
     """
 
     what: str
-    before: float | None
-    after: float | None
-    spreads: tuple[Interval | None, Interval | None]
+    before: Ratio | None
+    after: Ratio | None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether both runs tell a number."""
+        return (
+            self.before is not None and self.after is not None and self.before.is_sure and self.after.is_sure
+        )
 
     @property
     def apart(self) -> float | None:
         """By which share the greater is above the smaller; None: only one run has it, or one is nothing."""
-        if not self.before or not self.after:
+        if self.before is None or self.after is None or not self.before.value or not self.after.value:
             return None
-        return max(self.before, self.after) / min(self.before, self.after) - 1
+        return max(self.before.value, self.after.value) / min(self.before.value, self.after.value) - 1
 
     @property
     def agrees(self) -> bool:
-        """Whether both runs say the same."""
-        return self.before == self.after or (self.apart is not None and self.apart <= REPEATED)
+        """Whether both runs say the same: numbers within `REPEATED`, or else intervals that meet."""
+        if self.before is None or self.after is None:
+            return self.before is self.after
+        if self.is_sure:
+            return self.before == self.after or (self.apart is not None and self.apart <= REPEATED)
+        return self.before.reach.meets(self.after.reach)
 
     def __str__(self) -> str:
-        found = [
-            f"{shown(value)}{f' ({spread})' if spread else ''}"
-            for value, spread in zip((self.before, self.after), self.spreads, strict=True)
-        ]
+        found = [str(each) if each is not None else "-" for each in (self.before, self.after)]
         apart = "" if self.apart is None else f": {self.apart:.0%} apart"
-        return f"{self.what}: {', then '.join(found)}{apart}{'' if self.agrees else self._overlap()}"
+        return f"{self.what}: {', then '.join(found)}{apart if self.is_sure else self._meeting()}"
 
-    def _overlap(self) -> str:
-        one, other = self.spreads
-        if one is None or other is None:
-            return ", and there are too few values to tell their spread"
-        return f", the intervals {'overlap' if one.meets(other) else 'do not overlap'}"
+    def _meeting(self) -> str:
+        if self.before is None or self.after is None:
+            return ": only one run has it"
+        return ": they meet" if self.agrees else ": they do not meet"
 
 
 def compare(one: Results, other: Results) -> list[Compared]:
@@ -125,13 +162,12 @@ def compare(one: Results, other: Results) -> list[Compared]:
     for quantity, contender in pairs:
         if contender == OURS:
             continue
-        told = [_told(run, quantity, contender) for run in (one, other)]
-        (before, one_spread), (after, other_spread) = told
+        before, after = (_told(run, quantity, contender) for run in (one, other))
         if before is not None or after is not None:
-            found.append(Compared(f"{quantity}, {contender}", before, after, (one_spread, other_spread)))
+            found.append(Compared(f"{quantity}, {contender}", before, after))
     return found
 
 
-def _told(run: Results, quantity: str, contender: str) -> tuple[float | None, Interval | None]:
-    theirs, ours = run.of(quantity, contender), run.of(quantity, OURS)
-    return (None, None) if theirs is None else (ratio(theirs, ours), interval(theirs, ours))
+def _told(run: Results, quantity: str, contender: str) -> Ratio | None:
+    theirs = run.of(quantity, contender)
+    return None if theirs is None else ratio(theirs, run.of(quantity, OURS))

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from benchmarks.scoreboard import footprint, moments
+from benchmarks.scoreboard import cuts, footprint, moments
 from benchmarks.scoreboard.contender import Contender, UnavailableError
 from benchmarks.scoreboard.contenders.avahi import AvahiTls
 from benchmarks.scoreboard.contenders.bare import Bare
@@ -63,24 +63,24 @@ class Plan:
 
 def _case(name: str, takers: Sequence[Contender], plan: Plan) -> tuple[Measurement, ...]:
     rounds, pace = (1, HURRIED) if plan.smoke else (plan.rounds, WHOLE)
-    half, third = max(1, rounds // 2), max(1, rounds // 3)
+    fewer = max(1, rounds * 3 // 4)
     match name:
         case "newcomer":
             return moments.newcomer(takers, rounds, pace)
         case "together":
-            return moments.together(takers, third, pace)
+            return moments.together(takers, fewer, pace)
         case "in-process":
             return moments.in_process(takers, rounds, pace)
         case "restart":
-            return moments.restart(takers, third, pace)
+            return moments.restart(takers, fewer, pace)
         case "cut":
-            return moments.cut(takers, half)
+            return cuts.cut(takers, rounds, 2)
         case "idle" if plan.smoke:
             return footprint.idle(takers, COUNTS[:1], None, footprint.GLANCE)
         case "idle":
             return footprint.idle(takers, COUNTS, STRANGERS)
         case "growth":
-            return footprint.growth(takers, half, STRANGERS, pace)
+            return footprint.growth(takers, fewer, STRANGERS, pace)
         case _:
             return moments.floor(takers, rounds, pace)
 

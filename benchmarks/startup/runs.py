@@ -20,6 +20,7 @@ from typing import Any, Final
 import attrs
 
 from benchmarks.startup.budget import Budget, read_budget
+from benchmarks.warmth import warm_memory
 from peernet_core.testing.lab import PORT, LabNode, Laboratory
 
 __all__ = ["Comparison", "measure", "neighbours", "probed"]
@@ -173,6 +174,7 @@ def _process(newcomer: LabNode, command: list[str]) -> Iterator[tuple[subprocess
         )
         return process, started
 
+    warm_memory()
     process, started = newcomer.host.inside(start)
     with process:
         try:

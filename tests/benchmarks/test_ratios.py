@@ -1,4 +1,4 @@
-"""Ratios: how far one run can be trusted, and whether two agree."""
+"""Ratios: how surely one run knows them, and whether two agree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks.scoreboard.ratios import Interval, compare, interval, is_wide
+from benchmarks.scoreboard.ratios import Interval, Ratio, compare, ratio
 from benchmarks.scoreboard.results import Measurement, Results, Taker, store
 
 TAKERS = (Taker("peernet", "peernet", "how", "1"), Taker("zeroconf", "zeroconf + TLS", "how", "1"))
@@ -22,6 +22,12 @@ def results(*measurements: Measurement) -> Results:
 
 def newcomer(ours: tuple[float, ...], other: tuple[float, ...]) -> Results:
     return results(Measurement("newcomer", "peernet", ours), Measurement("newcomer", "zeroconf", other))
+
+
+def interval(theirs: Measurement, ours: Measurement) -> Interval | None:
+    found = ratio(theirs, ours)
+    assert found is not None
+    return found.interval
 
 
 def told(one: Results, other: Results) -> list[tuple[bool, str]]:
@@ -37,8 +43,7 @@ def test_two_runs_are_compared_by_their_ratios() -> None:
     assert [each.agrees for each in compare(before, newcomer((100.0,), (229.0,)))] == [True]
     ((agrees, text),) = told(before, newcomer((100.0,), (240.0,)))
     assert not agrees
-    assert text.startswith("newcomer, zeroconf: 2.00, then 2.40: 20% apart, ")
-    assert text.endswith("and there are too few values to tell their spread")
+    assert text == "newcomer, zeroconf: 2.00, then 2.40: 20% apart"
     assert [each.agrees for each in compare(before, newcomer((240.0,), (400.0,)))] == [False]
 
 
@@ -52,15 +57,26 @@ def test_a_figure_that_only_one_run_has_is_no_agreement() -> None:
     assert told(without, without) == []
 
 
-def test_where_two_runs_differ_their_intervals_are_held_together() -> None:
-    """Who is spread over seconds may differ by chance; who is steady, and is elsewhere, does not."""
+def test_what_is_not_told_as_a_number_agrees_where_its_ranges_meet() -> None:
+    """Who is spread over seconds may differ by chance; who is steady and elsewhere does not."""
     ours = (100.0, 101.0, 102.0, 103.0)
-    spread = newcomer(ours, (100.0, 200.0, 300.0, 900.0)), newcomer(ours, (110.0, 400.0, 500.0, 800.0))
-    steady = newcomer(ours, (200.0, 201.0, 202.0)), newcomer(ours, (300.0, 301.0, 302.0))
-    ((agrees, text),) = told(*spread)
-    assert (agrees, text.endswith("apart, the intervals overlap")) == (False, True)
-    ((agrees, text),) = told(*steady)
-    assert (agrees, text.endswith("apart, the intervals do not overlap")) == (False, True)
+    spread, other, steady, far = (
+        newcomer(ours, values)
+        for values in (
+            (100.0, 200.0, 300.0, 900.0),
+            (110.0, 400.0, 500.0, 800.0),
+            (200.0, 201.0, 202.0),
+            (9000.0, 9010.0, 9020.0),
+        )
+    )
+    ((agrees, text),) = told(spread, other)
+    assert (agrees, text.endswith(": they meet")) == (True, True)
+    ((agrees, text),) = told(spread, steady)
+    assert (agrees, text.endswith(": they meet")) == (True, True)
+    ((agrees, text),) = told(far, spread)
+    assert (agrees, text.endswith(": they do not meet")) == (False, True)
+    ((agrees, text),) = told(steady, far)
+    assert (agrees, text.endswith("% apart")) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -99,30 +115,47 @@ def test_an_interval_is_as_wide_as_the_values_are_spread() -> None:
     assert 0.0 < width(*few * 10) < width(*few)
     assert width(190.0, 195.0, 200.0, 205.0, 210.0) < width(*few)
     assert interval(of(100.0, 200.0), ours) is None
-    assert interval(of(*few), None) is None
-    assert is_wide(of(*few), ours)
-    assert not is_wide(of(190.0, 195.0, 200.0, 205.0, 210.0), ours)
-    assert not is_wide(of(200.0), ours)
+    assert ratio(of(*few), None) is None
 
 
-def test_what_is_counted_is_drawn_by_its_mean() -> None:
-    """One minute of twelve that has everything counts in the interval; of a time it is an exception."""
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (Ratio(2.0), "2.00"),
+        (Ratio(2.0, Interval(1.81, 2.19)), "2.00 (1.81-2.19)"),
+        (Ratio(2.0, Interval(1.79, 2.19)), "1.79-2.19"),
+        (Ratio(2.0, Interval(1.81, 2.21)), "1.81-2.21"),
+    ],
+)
+def test_only_what_is_known_closely_is_told_as_a_number(found: Ratio, text: str) -> None:
+    """Within a tenth; of anything else the range."""
+    assert str(found) == text
+
+
+def test_what_is_counted_is_no_sample() -> None:
+    """Every run counts over the same minutes, unlike as these are: of their mean nothing is drawn."""
     values, steady = (0.0,) * 11 + (1200.0,), (100.0,) * 12
 
-    def high(quantity: str) -> float:
-        found = interval(Measurement(quantity, "zeroconf", values), Measurement(quantity, "peernet", steady))
-        assert found is not None
-        return found.high
+    def of(quantity: str) -> Ratio | None:
+        return ratio(Measurement(quantity, "zeroconf", values), Measurement(quantity, "peernet", steady))
 
-    assert high("bytes-1") >= 2.0
-    assert high("newcomer") == high("memory-1") == 0.0
+    assert of("bytes-1") == Ratio(1.0)
+    assert of("newcomer") == of("memory-1") == Ratio(0.0, Interval(0.0, 0.0))
 
 
-def test_beside_nothing_there_is_no_interval() -> None:
-    """No ratio to a figure that is always nothing."""
+def test_processor_time_is_told_as_a_range() -> None:
+    """However steady the minutes of one run are: another run finds something else."""
+    steady = Measurement("cpu-1", "zeroconf", (160.0,) * 5), Measurement("cpu-1", "peernet", (10.0,) * 5)
+    assert str(ratio(*steady)) == "10.0-25.6"
+
+
+def test_beside_nothing_there_is_no_ratio() -> None:
+    """Whatever the others have."""
     some, nothing = (Measurement("bytes-1", "peernet", (value,) * 5) for value in (100.0, 0.0))
-    assert interval(some, nothing) is None
-    assert interval(nothing, some) == Interval(0.0, 0.0)
+    assert ratio(some, nothing) is None
+    assert ratio(nothing, some) == Ratio(0.0)
+    mostly = Measurement("newcomer", "peernet", (0.0, 0.0, 0.0, 0.0, 9.0)), Measurement("newcomer", "peernet")
+    assert ratio(*mostly) is None
 
 
 def test_comparing_lists_both_kinds_and_can_fail(
@@ -142,9 +175,18 @@ def test_comparing_lists_both_kinds_and_can_fail(
     same = newcomer((100.0,), (200.0,))
     status, text = run(same, same)
     assert status == 0
-    assert "1 of 1 ratios agree, at 15%:\n  newcomer, zeroconf: 2.00, then 2.00" in text
+    assert (
+        "1 of 1 ratios told as numbers agree within 15%:\n  newcomer, zeroconf: 2.00, then 2.00: 0%" in text
+    )
     status, text = run(same, newcomer((100.0,), (300.0,)))
     assert status == 1
-    assert "0 of 1 ratios agree" in text
-    assert "1 of 1 ratios differ, at 15%:\n  newcomer, zeroconf: 2.00, then 3.00: 50% apart" in text
+    assert "0 of 1 ratios told as numbers agree" in text
+    assert "\n  ! newcomer, zeroconf: 2.00, then 3.00: 50% apart\n" in text
+    wide, far = (newcomer((100.0,) * 5, (1.0 * k, 2.0 * k, 3.0 * k, 4.0 * k, 9.0 * k)) for k in (100, 10_000))
+    assert run(wide, wide) == (
+        0,
+        "1 of 1 ratios told as ranges meet:\n" + run(wide, wide)[1].partition("\n")[2],
+    )
+    status, text = run(wide, far)
+    assert (status, "0 of 1 ratios told as ranges meet:\n  ! " in text) == (1, True)
     assert run(results(), results())[0] == 1

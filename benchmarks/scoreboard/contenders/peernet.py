@@ -98,6 +98,7 @@ class Peernet(Contender):
 
     name = "peernet"
     title = "peernet"
+    turns = 3
     start_call = "`Node.from_config` and `async with node`"
     how = (
         "`peernet run --json` with an existing identity and one trusted key, without a configuration: "

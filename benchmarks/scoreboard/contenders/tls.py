@@ -76,6 +76,8 @@ class _Crowd(Crowd):
 class TlsContender(Contender, abc.ABC):
     """What both have in common: the crowd and the strangers, which are there for every mDNS contender."""
 
+    turns = 3
+
     def crowd(self, ground: Ground, host: Host, count: int, site: Site) -> Crowd:
         assert isinstance(site, TlsSite)
         return _Crowd(ground, host, count, site)
