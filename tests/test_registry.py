@@ -636,6 +636,48 @@ def test_new_evidence_dials_again_what_failed_in_the_race_that_is_on(deciding: B
     assert len(again) < 8
 
 
+def test_new_evidence_dials_beside_what_has_no_answer(deciding: Bench) -> None:
+    """A dial that began while the network was cut asks again after seconds; a new one does not."""
+    deciding.record(sequence=1)
+    assert deciding.dialed() == [HERE]
+    deciding.now += 0.2
+    deciding.record(sequence=2)
+    assert not deciding.extended()
+    deciding.now += 0.1
+    deciding.record(sequence=3)
+    assert deciding.extended() == [HERE]
+    deciding.record(sequence=4)
+    assert not deciding.extended(), "that one has just begun"
+    again = []
+    for sequence in range(5, 100):
+        deciding.now += 0.3
+        deciding.record(sequence=sequence)
+        again += deciding.extended()
+    assert 1 < len(again) < 10, "as often as evidence counts, and no more"
+
+
+def test_what_nobody_vouches_for_is_dialed_once_in_a_race(deciding: Bench) -> None:
+    """However often somebody says and unsays it: it costs us packets to whom he likes."""
+    registry, key = deciding.registry, deciding.peer.key
+    for _ in range(5):
+        sighting = registry.peer_discovered(HERE.source, key, HERE, now=deciding.now)
+        deciding.took()
+        assert PeerDiscovered(key, HERE) in deciding.events()
+        assert not deciding.extended()
+        deciding.now += 1
+        registry.peer_lost(sighting, now=deciding.now)
+
+
+def test_a_network_that_is_back_is_dialed_beside_what_has_no_answer(deciding: Bench) -> None:
+    """No packet of the dial that is under way may come before seconds have passed."""
+    deciding.record(sequence=1)
+    assert deciding.dialed() == [HERE]
+    deciding.now += 5
+    deciding.registry.network_changed(deciding.registry.network, now=deciding.now)
+    deciding.took()
+    assert deciding.extended() == [HERE]
+
+
 def test_a_newer_record_lifts_the_penalty_of_its_addresses(deciding: Bench) -> None:
     """Somebody else answered there once; the peer says that it is there now. Nobody else can lift it so."""
     deciding.record(sequence=1)

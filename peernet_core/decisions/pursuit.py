@@ -53,6 +53,8 @@ _STABLE_S: Final = 5.0
 """A link that lived this long proves its address; one that died sooner counts as a failed dial."""
 _EVIDENCE_PER_S: Final = 0.1
 _EVIDENCE_BURST: Final = 5
+_UNANSWERED_S: Final = 0.25
+"""A dial without an answer for so long began when there was none to be had: while a network was cut, say."""
 _MAX_REASONS: Final = 64
 _MAX_RACING: Final = 48
 """Places of one race, but for those that somebody vouches for; further ones wait for the next race."""
@@ -136,7 +138,7 @@ class Pursuit:
         self._evidence = TokenBucket(_EVIDENCE_PER_S, _EVIDENCE_BURST)
         self._pings: Iterator[int] = itertools.count(1)
         self._state = PeerState.UNSEEN
-        self._racing: set[tuple[IPAddress, int]] | None = None
+        self._racing: dict[tuple[IPAddress, int], float] | None = None  # since when
         self._failed: set[tuple[IPAddress, int]] = set()  # in the race that is on
         self._retry_at: float | None = None
         self._retry_cause = ""
@@ -206,22 +208,26 @@ class Pursuit:
         elif vouched or len(self._racing) < _MAX_RACING:
             self._extend(self._racing, address, now=now)
 
-    def _extend(self, racing: set[tuple[IPAddress, int]], address: Address | None, *, now: float) -> None:
-        """Let an address join the race that is on; one that failed in it already only on new evidence."""
+    def _extend(
+        self, racing: dict[tuple[IPAddress, int], float], address: Address | None, *, now: float
+    ) -> None:
+        """Let an address join the race that is on; one that was tried in it already only on new evidence.
+
+        What has no answer yet is tried beside: TCP asks again after a second, then after two, then four.
+        """
         again = False
         for candidate in self._candidates(now):
-            endpoint = candidate.address.endpoint
-            if endpoint in racing:
+            endpoint, hint = candidate.address.endpoint, candidate.kind is Kind.HINT
+            began = racing.get(endpoint)
+            if began is not None and (hint or now - began < _UNANSWERED_S):
                 continue
-            if address is None:
-                wanted = endpoint in self._failed and candidate.kind is not Kind.HINT
-            else:
-                wanted = candidate.address == address
-            if wanted and endpoint in self._failed:
+            tried = began is not None or endpoint in self._failed
+            wanted = tried and not hint if address is None else candidate.address == address
+            if wanted and tried:
                 again = again or self._evidence.take(now=now)
                 wanted = again
             if wanted:
-                racing.add(endpoint)
+                racing[endpoint] = now
                 self._failed.discard(endpoint)
                 self._effects.append(ExtendDial(self.key, candidate))
 
@@ -234,7 +240,7 @@ class Pursuit:
     def dial_failed(self, address: Address, reason: UnreachableReason) -> None:
         """One candidate failed; told once per change of reason."""
         if self._racing is not None:
-            self._racing.discard(address.endpoint)
+            self._racing.pop(address.endpoint, None)
             self._failed.add(address.endpoint)
         if self._reasons.get(address) == reason:
             return
@@ -348,7 +354,7 @@ class Pursuit:
             self._retry_cause = "somebody else answered at its addresses"
             return
         self._retry_at = None
-        self._racing = {candidate.address.endpoint for candidate in candidates}
+        self._racing = {candidate.address.endpoint: now for candidate in candidates}
         self._failed.clear()
         self._effects.append(Dial(self.key, candidates))
 
