@@ -83,13 +83,10 @@ def _compare(one: Results, other: Results) -> int:
     found = compare(one, other)
     numbers = [each for each in found if each.is_sure]
     ranges = [each for each in found if not each.is_sure]
-    for kind, what in (
-        (numbers, f"told as numbers agree within {REPEATED:.0%}"),
-        (ranges, "told as ranges meet"),
-    ):
+    for kind, what in ((numbers, "numbers"), (ranges, "ranges")):
         if kind:
             agreeing = sum(each.agrees for each in kind)
-            print(f"{agreeing} of {len(kind)} ratios {what}:")
+            print(f"{agreeing} of {len(kind)} ratios that are told as {what} agree within {REPEATED:.0%}:")
             for each in sorted(kind, key=lambda each: each.agrees):
                 print(f"  {'' if each.agrees else '! '}{each}")
             print()

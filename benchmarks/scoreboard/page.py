@@ -63,7 +63,8 @@ few per cent. Processor time does not: who sleeps nearly always spends it on wak
 machine took up to 1.9 times as much in one run as in another, and not the same for all. Of such a ratio the
 range is told in which two runs have found it: 1.6 times as much or as little.
 
-`python -m benchmarks --compare` shows of two runs which numbers agree within 15 %, and which ranges meet.
+`python -m benchmarks --compare` shows of two runs which numbers agree within 15 %, and whether the ranges
+meet or come as close to each other.
 """
 _NOT_COMPARABLE: Final = """\
 - **zeroconf + TLS and Avahi + TLS are not frameworks**: some hundred lines of a benchmark that knows its

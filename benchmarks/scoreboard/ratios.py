@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from functools import cache
@@ -38,9 +39,12 @@ class Interval:
     def __str__(self) -> str:
         return f"{shown(self.low)}-{shown(self.high)}"
 
-    def meets(self, other: Interval) -> bool:
-        """Whether there are ratios that lie in both."""
-        return self.low <= other.high and other.low <= self.high
+    def apart(self, other: Interval) -> float:
+        """By which share all of one is above all of the other; 0: there are ratios that lie in both."""
+        lower, upper = sorted((self, other), key=lambda each: each.low)
+        if upper.low <= lower.high:
+            return 0.0
+        return upper.low / lower.high - 1 if lower.high else math.inf
 
 
 @attrs.frozen
@@ -65,9 +69,9 @@ class Ratio:
         )
 
     @property
-    def reach(self) -> Interval:
-        """Where it lies at all."""
-        return self.interval or Interval(self.value, self.value)
+    def told(self) -> Interval:
+        """What is said of it: the interval, or nothing but the number."""
+        return Interval(self.value, self.value) if self.interval is None or self.is_sure else self.interval
 
     def __str__(self) -> str:
         if self.interval is None:
@@ -130,29 +134,20 @@ class Compared:
 
     @property
     def apart(self) -> float | None:
-        """By which share the greater is above the smaller; None: only one run has it, or one is nothing."""
-        if self.before is None or self.after is None or not self.before.value or not self.after.value:
+        """By which share one is told to be above the other; None: only one run has it."""
+        if self.before is None or self.after is None:
             return None
-        return max(self.before.value, self.after.value) / min(self.before.value, self.after.value) - 1
+        return self.before.told.apart(self.after.told)
 
     @property
     def agrees(self) -> bool:
-        """Whether both runs say the same: numbers within `REPEATED`, or else intervals that meet."""
-        if self.before is None or self.after is None:
-            return self.before is self.after
-        if self.is_sure:
-            return self.before == self.after or (self.apart is not None and self.apart <= REPEATED)
-        return self.before.reach.meets(self.after.reach)
+        """Whether both runs say the same, within `REPEATED`."""
+        return self.apart is not None and self.apart <= REPEATED
 
     def __str__(self) -> str:
         found = [str(each) if each is not None else "-" for each in (self.before, self.after)]
-        apart = "" if self.apart is None else f": {self.apart:.0%} apart"
-        return f"{self.what}: {', then '.join(found)}{apart if self.is_sure else self._meeting()}"
-
-    def _meeting(self) -> str:
-        if self.before is None or self.after is None:
-            return ": only one run has it"
-        return ": they meet" if self.agrees else ": they do not meet"
+        apart = "only one run has it" if self.apart is None else f"{self.apart:.0%} apart"
+        return f"{self.what}: {', then '.join(found)}: {apart}"
 
 
 def compare(one: Results, other: Results) -> list[Compared]:
