@@ -58,6 +58,9 @@ either side, it stands alone: the ratio is somewhere in it. So it is where a con
 when in its interval of announcements, questions or dials something happens: its median hardly means more than
 its spread.
 
+What the interval does not know is the machine: who computes is slower where that is, and who waits is not.
+When a machine was 15 % slower in a later run, ratios between the two kinds moved by up to 20 %.
+
 Packets and bytes of idle minutes are counted over the same five minutes in each run, and come again within a
 few per cent. Processor time does not: who sleeps nearly always spends it on waking up, which on a virtual
 machine took up to 1.9 times as much in one run as in another, and not the same for all. Of such a ratio the

@@ -22,7 +22,7 @@ REPEATED: Final = 0.15
 """By how much the ratios of two runs may differ."""
 SURE: Final = 0.10
 """How far the interval of a ratio may reach, to either side: then hardly one of a hundred is further than
-`REPEATED` from that of another run."""
+`REPEATED` from that of another run, on a machine that is as fast."""
 _FEWEST: Final = 3
 """Values from which on their spread says anything."""
 _DRAWS: Final = 500
