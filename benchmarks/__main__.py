@@ -63,9 +63,9 @@ def main() -> None:
         parser.error("at least one round")
     if arguments.render:
         folder = arguments.output or _DOCS
-        write_page(load(folder / "benchmarks" / "results.json"), folder)
+        write_page(_read(folder / "benchmarks" / "results.json"), folder)
     elif arguments.compare:
-        raise SystemExit(_compare(*(load(path) for path in arguments.compare)))
+        raise SystemExit(_compare(*map(_read, arguments.compare)))
     else:
         _measure(
             Plan(
@@ -76,6 +76,15 @@ def main() -> None:
             ),
             arguments.output,
         )
+
+
+def _read(path: Path) -> Results:
+    try:
+        return load(path)
+    except OSError as error:
+        raise SystemExit(f"{path}: {error.strerror}; a whole run writes one, or `--output FOLDER`") from None
+    except ValueError as error:
+        raise SystemExit(f"{path}: {error}") from None
 
 
 def _compare(one: Results, other: Results) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["ProcessorTime", "children", "parse_pss_kib", "parse_run_ns", "pss_kib", "tree"]
+__all__ = ["ProcessorTime", "children", "parse_pss_kib", "parse_run_ns", "pss_kib", "run_ns", "tree"]
 
 
 def children(pid: int) -> list[int]:
@@ -46,6 +46,24 @@ def pss_kib(pids: Iterable[int]) -> int:
     return sum(parse_pss_kib(Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")) for pid in pids)
 
 
+def run_ns(pid: int) -> int:
+    """Return the processor time of a process and all that it has started, in nanoseconds.
+
+    What has ended has taken its time with it; 0: that is all of them.
+    """
+    taken = 0
+    for each in tree([pid]):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            taken += sum(of_thread for _, of_thread in _threads_ns(each))
+    return taken
+
+
+def _threads_ns(pid: int) -> Iterator[tuple[str, int]]:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield str(task), parse_run_ns((task / "schedstat").read_text("ascii"))
+
+
 class ProcessorTime:
     """The processor time of some processes from now on, to the nanosecond.
 
@@ -61,9 +79,4 @@ class ProcessorTime:
         return sum(now - self._before.get(each, 0) for each, now in self._read().items()) / 1e6
 
     def _read(self) -> dict[str, int]:
-        found = {}
-        for pid in self._pids:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                    found[str(task)] = parse_run_ns((task / "schedstat").read_text("ascii"))
-        return found
+        return {task: taken for pid in self._pids for task, taken in _threads_ns(pid)}

@@ -88,7 +88,7 @@ def cut_and_healed(pair: Pair, notes: Notes, begin: float, share: float) -> Waki
         if not pair.has_lost(marks):
             notes.keep(_CASE, pair.name)
             return
-        while (again := pair.made(marks)) is None:
+        while (again := pair.made()) is None:
             if time.monotonic() > healed + LINK_S:
                 raise WaitedInVainError(f"not linked again within {LINK_S:g} s: {pair.report()}")
             yield time.monotonic() + _LOOK_S

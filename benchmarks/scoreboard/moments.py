@@ -84,7 +84,7 @@ def come(
                 assert pair.coming is not None
                 linked_s = pair.linked_s(pair.coming.began)
                 waited_s = pair.coming.wait(begins, timeout_s=0) - pair.coming.began if begins else 0.0
-                notes.add(quantity, pair.name, (linked_s - waited_s) * 1000)
+                notes.add(quantity, pair.name, (linked_s - waited_s) * 1000, pair.busy_ms(begins))
         for pair in pairs:
             pair.end()
 
@@ -106,7 +106,8 @@ def together(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) -
             for pair in in_turn(pairs):
                 with pair.noting(notes, "together"):
                     assert pair.running is not None
-                    notes.add("together", pair.name, pair.linked_s(pair.running.began) * 1000)
+                    linked_s = pair.linked_s(pair.running.began)
+                    notes.add("together", pair.name, linked_s * 1000, pair.busy_ms())
             for pair in pairs:
                 pair.end()
     return notes.taken()
@@ -123,7 +124,8 @@ def restart(contenders: Sequence[Contender], rounds: int, pace: Pace = WHOLE) ->
             for pair, since, at in began:
                 if pair.fault is None:
                     with pair.noting(notes, "restart"):
-                        notes.add("restart", pair.name, pair.linked_s(at, since=since) * 1000)
+                        linked_s = pair.linked_s(at, since=since)
+                        notes.add("restart", pair.name, linked_s * 1000, pair.busy_ms())
             for pair in pairs:
                 pair.end()
     return notes.taken()

@@ -48,7 +48,8 @@ linked has been read, or at the time that it carries if the program is one of th
 
 The median, what nine of ten rounds do not exceed (p90) and the worst are shown, and the ratio of the medians
 to peernet's: above 1 is worse than peernet. Of what is counted in idle minutes it is the mean, and the least
-and the most of one minute.
+and the most of one minute. Computing is the share of its time that the process that is timed, with those that
+it starts, was on a processor.
 """
 _REPEATING: Final = """\
 Two runs are to agree on a ratio within 15 %, and no ratio is told as a number that this run cannot tell so
@@ -58,8 +59,12 @@ either side, it stands alone: the ratio is somewhere in it. So it is where a con
 when in its interval of announcements, questions or dials something happens: its median hardly means more than
 its spread.
 
-What the interval does not know is the machine: who computes is slower where that is, and who waits is not.
-When a machine was 15 % slower in a later run, ratios between the two kinds moved by up to 20 %.
+So it is also between one who computes and one who waits. Who computes takes longer on a slower machine, and
+who waits does not: their ratio says as much about the machine, and the same machine took 1.2 times as long
+for all that computes in a run some hours after another. How much of its time a process was on a processor is
+measured in each round, from its start to its link, and stands in the tables. By the difference of the two
+shares the interval is wider: between one who only computes and one who only waits, by a factor of 1.2 to
+either side.
 
 Packets and bytes of idle minutes are counted over the same five minutes in each run, and come again within a
 few per cent. Processor time does not: who sleeps nearly always spends it on waking up, which on a virtual
@@ -174,6 +179,9 @@ def _table(results: Results, quantity: Quantity) -> str:
     rounds = any(len(each.values) > 1 for each in found)
     heads = _heads(quantity) if rounds else [quantity.unit]
     unit = f", {quantity.unit}" if rounds else ""
+    computes = any(each.computing is not None for each in found)
+    if computes:
+        heads = [*heads, "computing"]
     rows = [
         [f"{quantity.title}{unit}", *heads, "ratio", quantity.rounds],
         ["---", *("---:" for _ in heads), "---:", "---:"],
@@ -187,6 +195,8 @@ def _table(results: Results, quantity: Quantity) -> str:
         cells = [shown(value) for value in figures]
         if each.figure is not None and each.figure == best:
             cells[0] = f"**{cells[0]}**"
+        if computes:
+            cells.append("-" if each.computing is None else f"{each.computing:.0%}")
         rows.append([titles[each.contender], *cells, _ratio(each, ours), _rounds(each)])
     rows += _absent(results, found, columns=len(heads))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -77,10 +77,11 @@ class Notes:
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Measurement] = {}
 
-    def add(self, quantity: str, contender: str, value: float) -> None:
-        """Note a value."""
+    def add(self, quantity: str, contender: str, value: float, busy: float | None = None) -> None:
+        """Note a value, and how much of it was spent on a processor where that is known."""
         before = self._of(quantity, contender)
-        self._keep(attrs.evolve(before, values=(*before.values, value)))
+        spent = before.busy if busy is None else (*before.busy, busy)
+        self._keep(attrs.evolve(before, values=(*before.values, value), busy=spent))
 
     def fail(self, quantity: str, contender: str, error: BaseException | str) -> None:
         """Note that there is none, and why."""
@@ -159,6 +160,12 @@ class Pair:
         there = self.running.wait("linked", self.here.key, since=since, timeout_s=timeout_s)
         return max(here, there) - began
 
+    def busy_ms(self, since: str = "") -> float:
+        """How long the one that comes was on a processor from when it said `since`, or began, to its link."""
+        assert self.coming is not None
+        before = self.coming.busy_ms(since) if since else 0.0
+        return self.coming.busy_ms("linked", self.there.key) - before
+
     def marks(self) -> tuple[int, int]:
         """How much both have said by now."""
         assert self.running is not None
@@ -169,17 +176,9 @@ class Pair:
         """Whether one of them has said, since then, that the link is lost."""
         return any(_lost(*side) for side in self._sides(marks))
 
-    def made(self, since: tuple[int, int] | None = None) -> float | None:
-        """When the later one of both came to be linked as it still is; None: one of them is not.
-
-        Args:
-            since: Leave out who has not lost its link since then.
-        """
-        found = [
-            process.last_linked(peer)
-            for process, peer, mark in self._sides(since or (0, 0))
-            if since is None or _lost(process, peer, mark)
-        ]
+    def made(self) -> float | None:
+        """When the later one of both came to be linked as it still is; None: one of them is not."""
+        found = [process.last_linked(peer) for process, peer, _ in self._sides((0, 0))]
         return max((at for at in found if at is not None), default=None) if None not in found else None
 
     def _sides(self, marks: tuple[int, int]) -> Iterator[tuple[Watched, str, int]]:

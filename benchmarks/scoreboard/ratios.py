@@ -15,14 +15,17 @@ from benchmarks.scoreboard.quantities import QUANTITIES
 from benchmarks.scoreboard.results import Measurement, Results
 from benchmarks.scoreboard.wording import shown
 
-__all__ = ["OURS", "REPEATED", "SURE", "Compared", "Interval", "Ratio", "compare", "ratio"]
+__all__ = ["OURS", "REPEATED", "SLOWER", "SURE", "Compared", "Interval", "Ratio", "compare", "ratio"]
 
 OURS: Final = "peernet"
 REPEATED: Final = 0.15
 """By how much the ratios of two runs may differ."""
 SURE: Final = 0.10
 """How far the interval of a ratio may reach, to either side: then hardly one of a hundred is further than
-`REPEATED` from that of another run, on a machine that is as fast."""
+`REPEATED` from that of another run."""
+SLOWER: Final = 1.2
+"""How many times as long all that computes has taken in one run as in another, hours apart, on the virtual
+machine of the runs so far. What waits takes as long as before."""
 _FEWEST: Final = 3
 """Values from which on their spread says anything."""
 _DRAWS: Final = 500
@@ -39,6 +42,10 @@ class Interval:
     def __str__(self) -> str:
         return f"{shown(self.low)}-{shown(self.high)}"
 
+    def wider(self, factor: float) -> Interval:
+        """The same, reaching that much further to both sides."""
+        return Interval(self.low / factor, self.high * factor)
+
     def apart(self, other: Interval) -> float:
         """By which share all of one is above all of the other; 0: there are ratios that lie in both."""
         lower, upper = sorted((self, other), key=lambda each: each.low)
@@ -53,9 +60,10 @@ class Ratio:
 
     Attributes:
         value: By the figures of this run.
-        interval: Where it lies in 95 of 100 cases if the rounds of this run are drawn again, at random; or
-            where two runs have found it, for a quantity that differs from run to run. None: what is counted
-            has none, and too few values say nothing about their spread.
+        interval: Where it lies in 95 of 100 cases if the rounds of this run are drawn again, at random, on
+            a machine that may be `SLOWER` or faster; or where two runs have found it, for a quantity that
+            differs from run to run. None: what is counted has none, and too few values say nothing about
+            their spread.
     """
 
     value: float
@@ -89,7 +97,15 @@ def ratio(measurement: Measurement, ours: Measurement | None) -> Ratio | None:
         return Ratio(value, Interval(value / quantity.differs, value * quantity.differs))
     if quantity.counted:
         return Ratio(value)
-    return Ratio(value, _drawn_again(measurement.values, ours.values))
+    drawn = _drawn_again(measurement.values, ours.values)
+    return Ratio(value, drawn and drawn.wider(_by_the_machine(measurement, ours)))
+
+
+def _by_the_machine(theirs: Measurement, ours: Measurement) -> float:
+    """By which factor a ratio moves with the machine: not at all between two that compute as much."""
+    if theirs.computing is None or ours.computing is None:
+        return 1.0
+    return math.pow(SLOWER, abs(theirs.computing - ours.computing))
 
 
 def _drawn_again(theirs: Sequence[float], ours: Sequence[float]) -> Interval | None:

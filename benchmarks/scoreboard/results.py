@@ -43,6 +43,7 @@ class Measurement:
         values: In the quantity's unit.
         failures: What went wrong instead, once for each time.
         kept: How often there was nothing to measure because the link was never given up.
+        busy: Of times: how much of each value its process was on a processor.
     """
 
     quantity: str
@@ -50,6 +51,14 @@ class Measurement:
     values: tuple[float, ...] = ()
     failures: tuple[str, ...] = ()
     kept: int = 0
+    busy: tuple[float, ...] = ()
+
+    @property
+    def computing(self) -> float | None:
+        """The share of its time that it computes, by the medians; the rest it waits. None: it is unknown."""
+        if not self.busy or not self.median:
+            return None
+        return min(1.0, statistics.median(self.busy) / self.median)
 
     @property
     def figure(self) -> float | None:
@@ -138,9 +147,19 @@ def load(path: Path) -> Results:
     """Read them again.
 
     Raises:
-        ValueError: the file is of another format.
+        OSError: it cannot be read.
+        ValueError: it holds no results, or results of another format.
     """
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if found.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {found.get('format')!r}, and not {FORMAT}: measure again")
-    return cattrs.structure(found, Results)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] != FORMAT:
+            raise ValueError(f"results of format {found['format']!r}, and not {FORMAT}: measure again")
+        return cattrs.structure(found, Results)
+    except (
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        cattrs.BaseValidationError,
+    ) as error:
+        raise ValueError("no results of a run, which are called results.json") from error

@@ -74,7 +74,7 @@ def _case(name: str, takers: Sequence[Contender], plan: Plan) -> tuple[Measureme
         case "restart":
             return moments.restart(takers, fewer, pace)
         case "cut":
-            return cuts.cut(takers, rounds, 2)
+            return cuts.cut(takers, fewer, 2)
         case "idle" if plan.smoke:
             return footprint.idle(takers, COUNTS[:1], None, footprint.GLANCE)
         case "idle":

@@ -15,7 +15,7 @@ from typing import IO, Final, Self
 import attrs
 
 from benchmarks.mdns.bench import WaitedInVainError
-from benchmarks.scoreboard.accounting import children
+from benchmarks.scoreboard.accounting import children, run_ns
 
 __all__ = ["Happening", "Parser", "Watched"]
 
@@ -34,11 +34,13 @@ class Happening:
         what: ``ready``, ``started`` (the start call), ``linked`` or ``lost``.
         peer: Whom it is about; empty where it is about itself.
         at: Its own time of it, in seconds of `time.monotonic`; None: when it was read.
+        busy_ms: The processor time that it had taken when it was read, with all that it had started.
     """
 
     what: str
     peer: str = ""
     at: float | None = None
+    busy_ms: float = 0.0
 
 
 Parser = Callable[[str], Happening | None]
@@ -78,6 +80,7 @@ class Watched:
         self._last_lines: list[str] = []
         self._loaded = False
         self._ended = False
+        self._idle_ns = 0
         self.began = time.monotonic()
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -109,6 +112,7 @@ class Watched:
         if not loaded:
             raise WaitedInVainError(f"it could not be started: {self.report()}")
         assert self.process.stdin is not None
+        self._idle_ns = run_ns(self.pid)
         self.began = time.monotonic()
         self.process.stdin.write(b"\n")
         self.process.stdin.flush()
@@ -158,12 +162,24 @@ class Watched:
 
     def look(self, what: str, peer: str = "", *, since: int = 0, timeout_s: float) -> float | None:
         """The same, but None when it does not come."""
+        found = self._look(what, peer, since, timeout_s)
+        return found.at if found is not None else None
+
+    def busy_ms(self, what: str, peer: str = "") -> float:
+        """The processor time that it had taken when it first said that, with all that it had started.
+
+        From when it began; 0: it has not said that.
+        """
+        found = self._look(what, peer, 0, 0.0)
+        return found.busy_ms if found is not None else 0.0
+
+    def _look(self, what: str, peer: str, since: int, timeout_s: float) -> Happening | None:
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
                 for each in self._happenings[since:]:
                     if each.what == what and peer in {"", each.peer}:
-                        return each.at
+                        return each
                 since = len(self._happenings)
                 left_s = deadline - time.monotonic()
                 if self._ended or left_s <= 0:
@@ -203,11 +219,14 @@ class Watched:
                 read_at = time.monotonic()
                 line = raw.decode("utf-8", "replace").rstrip("\n")
                 happening = self._parse(line)
+                if happening is not None:
+                    at = read_at if happening.at is None else happening.at
+                    busy_ms = (run_ns(self.pid) - self._idle_ns) / 1e6
+                    happening = attrs.evolve(happening, at=at, busy_ms=busy_ms)
                 with self._changed:
                     self._last_lines = [*self._last_lines[-9:], line]
                     if happening is not None:
-                        at = read_at if happening.at is None else happening.at
-                        self._happenings.append(attrs.evolve(happening, at=at))
+                        self._happenings.append(happening)
                         self._changed.notify_all()
         with self._changed:
             self._ended = True

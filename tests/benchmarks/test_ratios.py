@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks.scoreboard.ratios import Interval, Ratio, compare, ratio
+from benchmarks.scoreboard.ratios import SLOWER, Interval, Ratio, compare, ratio
 from benchmarks.scoreboard.results import Measurement, Results, Taker, store
 
 TAKERS = (Taker("peernet", "peernet", "how", "1"), Taker("zeroconf", "zeroconf + TLS", "how", "1"))
@@ -153,6 +154,27 @@ def test_only_what_is_known_closely_is_told_as_a_number(found: Ratio, text: str)
     assert str(found) == text
 
 
+def test_between_who_computes_and_who_waits_the_machine_counts() -> None:
+    """The further apart their shares are, the wider is the interval; where one is unknown, it is not."""
+    steady = (100.0,) * 12
+
+    def of(theirs: float | None, ours: float | None) -> Ratio | None:
+        one, other = (
+            Measurement("newcomer", name, steady, busy=() if share is None else (share * 100.0,) * 12)
+            for name, share in (("zeroconf", theirs), ("peernet", ours))
+        )
+        return ratio(one, other)
+
+    alike, apart = Ratio(1.0, Interval(1.0, 1.0)), Ratio(1.0, Interval(1 / SLOWER, SLOWER))
+    assert of(0.9, 0.9) == of(None, 0.9) == of(0.1, None) == of(0.0, 0.0) == alike
+    assert of(0.0, 1.0) == of(1.0, 0.0) == of(2.0, 0.0) == apart
+    found = of(0.75, 0.25)
+    assert found is not None
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(SLOWER**-0.5)
+    assert found.interval.high == pytest.approx(SLOWER**0.5)
+
+
 def test_what_is_counted_is_no_sample() -> None:
     """Every run counts over the same minutes, unlike as these are: of their mean nothing is drawn."""
     values, steady = (0.0,) * 11 + (1200.0,), (100.0,) * 12
@@ -208,3 +230,30 @@ def test_comparing_lists_both_kinds_and_can_fail(
     status, text = run(wide, far)
     assert (status, "0 of 1 ratios that are told as ranges agree within 15%:\n  ! " in text) == (1, True)
     assert run(results(), results())[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "No such file or directory; a whole run writes one"),
+        ("no JSON", "no results of a run"),
+        ("[]", "no results of a run"),
+        ("{}", "no results of a run"),
+        ('{"format": 1}', "no results of a run"),
+        ('{"format": 0}', "results of format 0, and not 1: measure again"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--compare", "--render"])
+def test_a_file_without_results_is_named(
+    text: str | None, why: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one message; and nothing is written."""
+    path = tmp_path / "benchmarks" / "results.json"
+    path.parent.mkdir()
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    arguments = [str(path)] * 2 if option == "--compare" else ["--output", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["benchmarks", option, *arguments])
+    with pytest.raises(SystemExit, match=re.escape(f"{path}: {why}")):
+        command.main()
+    assert list(tmp_path.iterdir()) == [path.parent]

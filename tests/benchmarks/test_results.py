@@ -47,6 +47,19 @@ def test_the_statistics_are_of_the_values(values: list[float]) -> None:
     assert measured.worst == max(values)
 
 
+def test_the_share_of_computing_stands_beside_times() -> None:
+    """Where it was measured; nobody computes for longer than it takes, though with two processors."""
+    ours = Measurement("newcomer", "peernet", (100.0, 200.0, 300.0), busy=(90.0, 150.0, 210.0))
+    theirs = Measurement("newcomer", "zeroconf", (100.0,), busy=(150.0,))
+    page = render(results(ours, theirs, Measurement("cut", "peernet", (1.0, 2.0))))
+    assert "| worst | computing | ratio |" in page
+    assert "| **200** |" not in page
+    assert "| 200 | 300 | 300 | 75% |" in page
+    assert "| 100% |" in page
+    assert "| Syncthing | - | - | - | - |  | missing |" in page
+    assert page.count("| computing |") == 1
+
+
 def test_nothing_has_no_statistics() -> None:
     """Where nothing was measured there is no figure, and no ratio."""
     nothing = Measurement("newcomer", "peernet")

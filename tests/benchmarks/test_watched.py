@@ -44,6 +44,28 @@ def test_a_link_is_the_last_that_was_made(tmp_path: Path) -> None:
         assert process.linked() == {"a"}
 
 
+def test_the_processor_time_of_a_start_is_its_own_and_its_childrens(tmp_path: Path) -> None:
+    """From when the program is executed: not that of its way there, nor what it took to say so."""
+    burn = "import time\nwhile time.process_time() < {}: pass\n"
+    way = burn.format(0.2) + "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
+    child = burn.format(0.1) + "print(flush=True); time.sleep(60)"
+    program = (
+        f"import subprocess, sys\n{said(('started', '', 1.0))}\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+        f"child.stdout.readline()\n{said(('linked', 'a', 2.0), ('ready', '', 3.0))}\nchild.wait()"
+    )
+    within = [sys.executable, "-c", way]
+    watched = Watched(
+        [sys.executable, "-c", program], parse_spoken, tmp_path / "log", within=within, wrapped=True
+    )
+    with watched.begin() as process:
+        process.wait("ready", timeout_s=GUARD_S)
+        before = process.busy_ms("started")
+        assert 0.0 < before < 200.0
+        assert process.busy_ms("linked", "a") - before >= 100.0
+        assert process.busy_ms("linked", "b") == 0.0
+
+
 def test_what_does_not_come_is_not_waited_for_in_a_dead_process(tmp_path: Path) -> None:
     """The error shows what it said and logged."""
     program = "import sys; print('the last words'); sys.exit('the log')"
