@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         UnreachableReason,
     )
     from peernet_core.keys import Identity, PeerKey
-    from peernet_core.links.streams import Stream
+    from peernet_core.links.stream import Stream
     from peernet_core.node import Node
     from peernet_core.policy import Decision, Policy, TrustedOnly
     from peernet_core.trust import TrustedPeer, TrustList
@@ -139,7 +139,7 @@ _MODULES = {
     "node": "Node",
     "configuration.options": "Secret",
     "policy": "Decision Policy TrustedOnly",
-    "links.streams": "Stream",
+    "links.stream": "Stream",
     "trust": "TrustList TrustedPeer",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -30,7 +30,7 @@ from peernet_core.keys import PeerKey
 from peernet_core.links.acceptor import Acceptor
 from peernet_core.links.certificates import TlsContexts
 from peernet_core.links.sockets import bind
-from peernet_core.links.streams import StreamTable
+from peernet_core.links.stream_table import StreamTable
 from peernet_core.links.switchboard import Switchboard
 from peernet_core.network_watch import NetworkWatch
 from peernet_core.policy import Policy

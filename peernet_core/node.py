@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
@@ -26,12 +26,15 @@ from peernet_core.errors import NodeClosedError, PeerNotTrustedError, PeerUnreac
 from peernet_core.events import BackendStatus, Event, NodeStopped, PeerConnected, PeerStatus, Snapshot
 from peernet_core.home import Home
 from peernet_core.keys import Identity, PeerKey
-from peernet_core.links.streams import OWN_PROTOCOLS, RESERVED_PREFIX, Handler, Stream, StreamTable
+from peernet_core.links.stream_table import OWN_PROTOCOLS, RESERVED_PREFIX, Handler, StreamTable
 from peernet_core.policy import Policy, TrustedOnly
 from peernet_core.storage.data_directory import default_data_dir
 from peernet_core.subscriptions import Subscriptions
 from peernet_core.trust import TrustedPeer, TrustList
 from peernet_core.trust_book import TrustBook
+
+if TYPE_CHECKING:
+    from peernet_core.links.stream import Stream
 
 __all__ = ["Node"]
 

@@ -223,7 +223,7 @@ async def test_a_handler_that_raises_ends_its_stream_only(caplog: pytest.LogCapt
 
 async def test_a_peer_may_have_64_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is refused, and taken when another has ended."""
-    monkeypatch.setattr("peernet_core.links.streams.MAX_STREAMS_PER_PEER", 3)
+    monkeypatch.setattr("peernet_core.links.stream_table.MAX_STREAMS_PER_PEER", 3)
     async with linked_pair() as (one, other):
 
         @other.protocol("hold/1")

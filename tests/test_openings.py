@@ -9,7 +9,6 @@ from ipaddress import ip_address
 
 import anyio
 import pytest
-from anyio.abc import SocketStream
 
 from peernet_core import (
     Address,
@@ -30,6 +29,7 @@ from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.decisions.frames import Dialback
 from peernet_core.links import openings
 from peernet_core.links.openings import Openings
+from peernet_core.links.tcp import TcpStream
 from peernet_core.links.transport import reach
 from peernet_manual import ManualDiscovery
 
@@ -118,7 +118,7 @@ async def test_a_peer_that_swallows_what_is_dialed_costs_a_moment_once(
     """A firewall that drops: dialed back after a quarter of a second, and at once from then on."""
     async with pair() as (one, other):
 
-        async def firewall(address: Address) -> SocketStream:
+        async def firewall(address: Address) -> TcpStream:
             if address.port == other.port:
                 await anyio.sleep_forever()
             return await reach(address)
@@ -134,7 +134,7 @@ async def test_a_black_hole_before_the_good_address_costs_a_moment(monkeypatch: 
         way = openings_of(other)._way
         other_way = way(one.key)
 
-        async def network(address: Address) -> SocketStream:
+        async def network(address: Address) -> TcpStream:
             if address == BLACK_HOLE:
                 await anyio.sleep_forever()
             return await reach(address)

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 import anyio
 import attrs
 import pytest
-from anyio.abc import SocketStream
 
 from peernet_core import (
     Address,
@@ -34,6 +33,7 @@ from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.links import transport
 from peernet_core.links.framed import FramedConnection
 from peernet_core.links.sockets import connect
+from peernet_core.links.tcp import TcpStream
 
 CANDIDATES = ("127.0.0.1", "::1")
 CONFIG = Config(listen=tuple(ListenAddress(parse_ip(ip), 0) for ip in CANDIDATES))
@@ -69,19 +69,19 @@ class Delays:
         await anyio.sleep(self.random.choice((0.0, self.random.uniform(0, self.longest_s))))
 
     def inject(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        receive = transport._Transport.receive
+        receive = TcpStream.receive
 
-        async def slow_connect(address: Address) -> SocketStream:
+        async def slow_connect(address: Address) -> TcpStream:
             await self.wait()
             return await connect(address)
 
-        async def slow_receive(stream: transport._Transport, max_bytes: int = 4096) -> bytes:
+        async def slow_receive(stream: TcpStream, max_bytes: int = 4096) -> bytes:
             data = await receive(stream, max_bytes)
             await self.wait()
             return data
 
         monkeypatch.setattr(transport, "connect", slow_connect)
-        monkeypatch.setattr(transport._Transport, "receive", slow_receive)
+        monkeypatch.setattr(TcpStream, "receive", slow_receive)
 
 
 def link_of(node: Node) -> FramedConnection:
@@ -92,7 +92,7 @@ def link_of(node: Node) -> FramedConnection:
 
 
 def ends(framed: FramedConnection) -> tuple[object, object]:
-    raw = framed._connection.stream.extra(anyio.abc.SocketAttribute.raw_socket)
+    raw = framed._connection.stream.tcp.raw_socket
     return raw.getsockname(), raw.getpeername()
 
 

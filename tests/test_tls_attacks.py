@@ -33,6 +33,7 @@ from peernet_core.events import UnreachableReason
 from peernet_core.keys import Identity, PeerKey
 from peernet_core.links import certificates, transport
 from peernet_core.links.certificates import TlsContexts, issue_leaf
+from peernet_core.links.tcp import TcpStream
 from peernet_core.links.transport import LINK_PROTOCOL, AcceptError, Connection, DialError, accept, dial
 
 US, VICTIM, MALLORY, STRANGER = (Identity.generate() for _ in range(4))
@@ -311,9 +312,9 @@ async def listening() -> AsyncIterator[socket.socket]:
         yield listener
 
 
-async def incoming(listening: socket.socket) -> SocketStream:
+async def incoming(listening: socket.socket) -> socket.socket:
     connection, _ = await asyncio.get_running_loop().sock_accept(listening)
-    return await SocketStream.from_socket(connection)
+    return connection
 
 
 async def attack_acceptor(
@@ -333,7 +334,7 @@ async def attack_acceptor(
     result: Connection | AcceptError
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(connect)
-        stream = await incoming(listening)
+        stream = TcpStream(await incoming(listening))
         try:
             connection = await accept(stream, contexts, is_trusted=lambda key: key in trusted, remote=REMOTE)
         except AcceptError as error:
@@ -352,7 +353,7 @@ async def attack_dial(
     address = Address(IPv4Address("127.0.0.1"), listening.getsockname()[1])
 
     async def answer() -> None:
-        async with await incoming(listening) as stream:
+        async with await SocketStream.from_socket(await incoming(listening)) as stream:
             with contextlib.suppress(ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream):
                 tls = await TLSStream.wrap(
                     stream, server_side=True, ssl_context=attacker, standard_compatible=False
@@ -631,7 +632,9 @@ async def test_a_forged_end_of_the_stream_is_no_goodbye(listening: socket.socket
                 await tls.send(b"half")
 
         tasks.start_soon(send_and_cut)
-        connection = await accept(await incoming(listening), contexts, is_trusted=everybody, remote=REMOTE)
+        connection = await accept(
+            TcpStream(await incoming(listening)), contexts, is_trusted=everybody, remote=REMOTE
+        )
         assert await connection.receive() == b"half"
         with pytest.raises(anyio.EndOfStream if option else anyio.BrokenResourceError):
             await connection.receive()

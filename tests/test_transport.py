@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -14,8 +15,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import anyio
 import attrs
 import pytest
-from anyio.abc import SocketStream
-from anyio.streams.tls import TLSStream
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +24,8 @@ from peernet_core.events import UnreachableReason
 from peernet_core.keys import Identity, PeerKey
 from peernet_core.links import transport
 from peernet_core.links.certificates import TlsContexts
+from peernet_core.links.tcp import CHUNK_BYTES, TcpStream
+from peernet_core.links.tls import TlsStream
 from peernet_core.links.transport import (
     LINK_PROTOCOL,
     AcceptError,
@@ -59,10 +60,10 @@ class Listener:
         host, port = self.socket.getsockname()[:2]
         return Address(ip_address(host), port)
 
-    async def incoming(self) -> SocketStream:
+    async def incoming(self) -> TcpStream:
         """Wait for the next connection, as it comes from the system."""
         connection, _ = await asyncio.get_running_loop().sock_accept(self.socket)
-        return await SocketStream.from_socket(connection)
+        return TcpStream(connection)
 
 
 @pytest.fixture
@@ -130,13 +131,16 @@ async def receive_exactly(connection: Connection, size: int) -> bytes:
 
 @asynccontextmanager
 async def answering(
-    listener: Listener, answer: Callable[[SocketStream], Awaitable[object]]
+    listener: Listener, answer: Callable[[TcpStream], Awaitable[object]]
 ) -> AsyncIterator[None]:
     """Give the next connection to `answer`, and close it after."""
 
     async def serve() -> None:
-        async with await listener.incoming() as stream:
+        stream = await listener.incoming()
+        try:
             await answer(stream)
+        finally:
+            stream.close()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)
@@ -236,27 +240,25 @@ async def test_nobody_listening_is_refused(listener: Listener) -> None:
     assert await reason_to_fail(address) is UnreachableReason.REFUSED
 
 
-async def _silence(_: SocketStream) -> None:
+async def _silence(_: TcpStream) -> None:
     await anyio.sleep_forever()
 
 
-async def _goes(stream: SocketStream) -> None:
+async def _goes(stream: TcpStream) -> None:
     await stream.receive()
 
 
-async def _resets(stream: SocketStream) -> None:
-    stream.extra(anyio.abc.SocketAttribute.raw_socket).setsockopt(
-        socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
-    )
+async def _resets(stream: TcpStream) -> None:
+    stream.raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
-async def _speaks_http(stream: SocketStream) -> None:
+async def _speaks_http(stream: TcpStream) -> None:
     await stream.receive()
     await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await stream.receive()
 
 
-async def _speaks_ssh(stream: SocketStream) -> None:
+async def _speaks_ssh(stream: TcpStream) -> None:
     await stream.send(b"SSH-2.0-OpenSSH_9.7\r\n")
     await stream.receive()
     await anyio.sleep_forever()
@@ -273,7 +275,7 @@ async def _speaks_ssh(stream: SocketStream) -> None:
     ],
 )
 async def test_whatever_else_answers_gives_a_reason(
-    listener: Listener, answer: Callable[[SocketStream], Awaitable[object]], reason: UnreachableReason
+    listener: Listener, answer: Callable[[TcpStream], Awaitable[object]], reason: UnreachableReason
 ) -> None:
     """Nothing that another service does comes through as a foreign exception."""
     async with answering(listener, answer):
@@ -345,7 +347,7 @@ async def test_a_dial_that_is_cancelled_leaves_nothing(listener: Listener, momen
         if moment == "handshaking":
             stream = await listener.incoming()
             await stream.receive()
-            await stream.aclose()
+            stream.close()
         else:
             await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
@@ -369,7 +371,7 @@ async def test_a_peer_that_says_why_it_does_not_trust_us_is_understood(listener:
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(to_server, to_client, server_side=True)
 
-    async def answer(stream: SocketStream) -> None:
+    async def answer(stream: TcpStream) -> None:
         for _ in range(2):
             to_server.write(await stream.receive())
             try:
@@ -565,7 +567,7 @@ async def test_an_abort_cuts_a_goodbye_short(listener: Listener) -> None:
 async def test_a_forged_end_is_no_goodbye(listener: Listener) -> None:
     """A bare end of the TCP stream, which anybody on the path can make, is an error."""
     async with connected(listener) as (near, far):
-        await far.stream.transport_stream.aclose()
+        far.stream.tcp.close()
         with pytest.raises(anyio.BrokenResourceError):
             await near.receive()
 
@@ -625,7 +627,7 @@ async def test_a_key_removed_since_its_anchor_was_loaded_is_not_accepted(listene
         await near.aclose()
 
 
-async def _refused(stream: SocketStream, why: str) -> None:
+async def _refused(stream: TcpStream, why: str) -> None:
     with pytest.raises(AcceptError, match=why):
         await accept(stream, BOBS, is_trusted=lambda _: False, remote=REMOTE)
 
@@ -634,10 +636,11 @@ def test_a_protocol_that_is_no_text_is_no_protocol() -> None:
     """A hostile server may name what nobody offered, in any bytes."""
 
     class Hostile:
-        def extra(self, _: object) -> str:
+        @property
+        def agreed_protocol(self) -> str:
             return b"\xff".decode()
 
-    stream: TLSStream = Hostile()  # type: ignore[assignment] # Python's own server cannot be made to say it
+    stream: TlsStream = Hostile()  # type: ignore[assignment] # Python's own server cannot be made to say it
     assert transport._agreed_protocol(stream) is None
 
 
@@ -645,7 +648,7 @@ async def test_a_dead_peer_is_noticed_by_the_system(listener: Listener) -> None:
     """Both ends probe; by the system's clock: 5 + 3 * 3 s of silence, or 13 s without an acknowledgement."""
     async with connected(listener) as ends:
         for end in ends:
-            raw_socket = end.stream.extra(anyio.abc.SocketAttribute.raw_socket)
+            raw_socket = end.stream.tcp.raw_socket
             assert raw_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert raw_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -653,3 +656,49 @@ async def test_a_dead_peer_is_noticed_by_the_system(listener: Listener) -> None:
                 values = [raw_socket.getsockopt(socket.IPPROTO_TCP, option) for option in options]
                 assert values == [5, 3, 3]
                 assert raw_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 13_000
+
+
+async def test_a_goodbye_during_a_send_follows_what_is_sent(listener: Listener) -> None:
+    """Closing while another task sends: the piece that is on its way arrives whole, and then the goodbye."""
+    async with connected(listener, "files/1") as (near, far):
+        arrived = bytearray()
+
+        async def send() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                await near.send(MEGABYTE * 16)
+
+        async def receive() -> None:
+            with contextlib.suppress(anyio.EndOfStream):
+                while True:
+                    arrived.extend(await far.receive())
+            await far.aclose()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(near.aclose)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(receive)
+        assert len(arrived) > 0
+        assert len(arrived) % CHUNK_BYTES == 0
+
+
+async def test_two_tasks_may_not_send_at_once(listener: Listener) -> None:
+    """Their records would mix; the second is told, and the first goes on."""
+    async with connected(listener) as (near, far), anyio.create_task_group() as tasks:
+        tasks.start_soon(near.send, MEGABYTE * 16)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(anyio.BusyResourceError), anyio.fail_after(60):
+            await near.send(b"x")
+        assert await receive_exactly(far, len(MEGABYTE) * 16) == MEGABYTE * 16
+
+
+async def test_a_send_that_was_cancelled_breaks_the_connection(listener: Listener) -> None:
+    """Nobody could read what would follow a record that left in part."""
+    async with connected(listener) as (near, _):
+        with anyio.move_on_after(1) as scope:
+            await near.send(MEGABYTE * 16)
+        assert scope.cancelled_caught
+        for failing in (near.receive, lambda: near.send(b"x")):
+            with pytest.raises(anyio.BrokenResourceError), anyio.fail_after(60):
+                await failing()

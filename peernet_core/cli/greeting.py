@@ -11,7 +11,7 @@ from peernet_core.errors import PeerUnreachableError
 
 if TYPE_CHECKING:
     from peernet_core.keys import PeerKey
-    from peernet_core.links.streams import Stream
+    from peernet_core.links.stream import Stream
     from peernet_core.node import Node
 
 __all__ = ["GREETING", "MAX_GREETING_BYTES", "Greeter"]

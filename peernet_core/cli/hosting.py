@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import anyio
 import attrs
 
 from peernet_core.cli.failures import FAILED
@@ -225,14 +224,14 @@ async def _run_and_show(
     node: Node, view: View, stopping: Stopping, on_running: Callable[[], object] = lambda: None
 ) -> None:
     failure: Exception | None = None
-    async with node.events(buffer=_EVENTS) as events, anyio.create_task_group() as viewing:
-        viewing.start_soon(view.follow, node, events)
+    async with node.events(buffer=_EVENTS) as events, asyncio.TaskGroup() as tasks:
+        viewing = tasks.create_task(view.follow(node, events))
         try:
             await _run(node, stopping, on_running)
         except Exception as error:  # noqa: BLE001 - raised again when what led to it has been shown
             failure = error
-        # Whoever reads too slowly misses the rest.
-        viewing.cancel_scope.deadline = anyio.current_time() + _DRAIN_S
+        await asyncio.wait({viewing}, timeout=_DRAIN_S)
+        viewing.cancel()  # whoever reads too slowly misses the rest
     if failure is not None:
         raise failure
 
@@ -241,11 +240,11 @@ async def _run(node: Node, stopping: Stopping, on_running: Callable[[], object])
     greeter = Greeter(node)
     node.protocol(GREETING)(greeter.answer)
     with stopping.cancelling_start():
-        async with node, anyio.create_task_group() as tasks:
+        async with node, asyncio.TaskGroup() as tasks:
             on_running()
-            tasks.start_soon(_answer_commands, node, greeter)
+            answering = tasks.create_task(_answer_commands(node, greeter))
             await stopping.wait()
-            tasks.cancel_scope.cancel()
+            answering.cancel()
 
 
 async def _answer_commands(node: Node, greeter: Greeter) -> None:
@@ -255,7 +254,7 @@ async def _answer_commands(node: Node, greeter: Greeter) -> None:
         return
     wait_s = _COMMANDS_AFTER_S
     while True:
-        await anyio.sleep(wait_s)
+        await asyncio.sleep(wait_s)
         try:
             from peernet_core.cli.answers import handlers  # noqa: PLC0415 - see `_COMMANDS_AFTER_S`
             from peernet_core.control import ControlServer  # noqa: PLC0415 - the same

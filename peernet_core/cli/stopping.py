@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-import anyio
-
 __all__ = ["Stopping"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,13 +30,13 @@ class Stopping:
     def __init__(self, force: Callable[[], object]) -> None:
         self.asked_at: float | None = None
         self._force = force
-        self._asked = anyio.Event()
+        self._asked = asyncio.Event()
         self._starting: asyncio.Task[object] | None = None
 
     def ask(self) -> None:
         """Ask to stop; what is still starting is cancelled, once."""
         if self.asked_at is None:
-            self.asked_at = anyio.current_time()
+            self.asked_at = asyncio.get_running_loop().time()
         self._asked.set()
         starting, self._starting = self._starting, None
         if starting is not None:

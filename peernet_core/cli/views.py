@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
-
-import anyio
-import anyio.lowlevel
 
 from peernet_core.cli.json_lines import JsonLines
 from peernet_core.cli.line_writer import LineWriter
@@ -106,20 +104,22 @@ class TableView(View):
 
     def __init__(self, table: LiveTable) -> None:
         self._table = table
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     async def follow(self, node: Node, events: AsyncIterator[Event]) -> None:
         lines = LogLines(labels_of(node))
-        async with anyio.create_task_group() as tasks:
+        refreshing: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as tasks:
             async for event in events:
                 if isinstance(event, NodeStarted):
                     title = f"{node.name or 'peernet'}  {event.key}  port {event.port}"
-                    tasks.start_soon(self._refresh, node, title)
+                    refreshing = tasks.create_task(self._refresh(node, title))
                 line = lines.line(event)
                 if line is not None:
                     self.note(line)
                 self._changed.set()
-            tasks.cancel_scope.cancel()
+            if refreshing is not None:
+                refreshing.cancel()
 
     def note(self, line: str) -> None:
         self._table.add_line(f"{time.strftime('%H:%M:%S')} {line}")
@@ -129,11 +129,12 @@ class TableView(View):
 
     async def _refresh(self, node: Node, title: str) -> None:
         while True:
-            self._changed = anyio.Event()
+            self._changed = asyncio.Event()
             self._table.show(title, node.peers())
-            await anyio.sleep(_SHORTEST_REFRESH_S)
-            with anyio.move_on_after(_REFRESH_S - _SHORTEST_REFRESH_S):
-                await self._changed.wait()
+            await asyncio.sleep(_SHORTEST_REFRESH_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REFRESH_S - _SHORTEST_REFRESH_S):
+                    await self._changed.wait()
 
 
 def labels_of(node: Node) -> Callable[[PeerKey], str]:

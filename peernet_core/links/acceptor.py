@@ -10,13 +10,11 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from anyio import aclose_forcefully
-from anyio.abc import SocketStream
-
 from peernet_core.addresses import Address
 from peernet_core.decisions.admission import Admission
 from peernet_core.decisions.sightings import INBOUND_SOURCE
 from peernet_core.links.sockets import far_end
+from peernet_core.links.tcp import TcpStream
 from peernet_core.values import frozen
 
 __all__ = ["Acceptor", "Arrival"]
@@ -40,7 +38,7 @@ class Arrival:
         detach: To be called when somebody else closes the stream.
     """
 
-    stream: SocketStream
+    stream: TcpStream
     remote: Address
     authenticated: Callable[[], None]
     established: Callable[[], None]
@@ -146,7 +144,7 @@ class Acceptor:
             self._tasks[number].cancel()
 
     async def _run_one(self, number: int, accepted: socket.socket, remote: Address) -> None:
-        stream: SocketStream | None = None
+        stream = TcpStream(accepted)
         detached = False
 
         def detach() -> None:
@@ -155,9 +153,9 @@ class Acceptor:
 
         try:
             async with asyncio.timeout(_TIMEOUT_S) as deadline:
-                # A stranger that says nothing costs a socket, and no stream's buffers and reference cycles.
-                await _first_byte(accepted)
-                stream = await SocketStream.from_socket(accepted)
+                await (
+                    stream.readable()
+                )  # a stranger that says nothing costs a socket, and none of TLS's buffers
                 await self._serve(
                     Arrival(
                         stream,
@@ -173,18 +171,5 @@ class Acceptor:
             _LOG.debug("%s: serving it failed", remote, exc_info=True)
         finally:
             self._admission.leave(number)
-            if stream is None:
-                accepted.close()
-            elif not detached:
-                await aclose_forcefully(stream)
-
-
-async def _first_byte(accepted: socket.socket) -> None:
-    """Wait until there is something to read; its end counts."""
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(accepted, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(accepted)
+            if not detached:
+                stream.close()

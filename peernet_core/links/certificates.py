@@ -7,6 +7,7 @@ anchor and a leaf it lets intermediates stand, and who is named in one is its ma
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import functools
 import os
@@ -17,8 +18,6 @@ from collections.abc import Container, Iterable
 from typing import Final
 from weakref import WeakKeyDictionary
 
-import anyio
-import anyio.to_thread
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -228,12 +227,12 @@ class TlsContexts:
         self._server = self._server_for(frozenset(self._trusted))
         self._server.set_alpn_protocols(self._protocols)
         self._anchored = set(self._trusted)
-        self._rebuilding = anyio.Lock()
+        self._rebuilding = asyncio.Lock()
         self._dialing = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._dialing.sslobject_class = _Dialed
         _be_strict(self._dialing)
         self._clients: OrderedDict[PeerKey, ssl.SSLContext] = OrderedDict()
-        self._making = anyio.Lock()
+        self._making = asyncio.Lock()
 
     @property
     def server(self) -> ssl.SSLContext:
@@ -248,6 +247,7 @@ class TlsContexts:
         if key not in self._clients:
             async with self._making:
                 self._of(key)
+                await asyncio.sleep(0)  # the next one in the next turn
 
     def client(self, key: PeerKey, protocol: str) -> ssl.SSLContext:
         """Return the context for dialing: it trusts exactly `key` and offers exactly `protocol`.
@@ -288,6 +288,8 @@ class TlsContexts:
             if key in self._trusted or key not in self._anchored:
                 return  # trusted again meanwhile, or gone with a rebuild for another key
             wanted = frozenset(self._trusted)
+            import anyio.to_thread  # noqa: PLC0415 - it brings all of anyio, and no start waits for it
+
             server = await anyio.to_thread.run_sync(self._server_for, wanted, abandon_on_cancel=True)
             for late in self._trusted - wanted:
                 server.load_verify_locations(cadata=anchor_for(late))

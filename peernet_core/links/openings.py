@@ -10,11 +10,9 @@ import logging
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
-from anyio import aclose_forcefully
-from anyio.abc import SocketStream
 
 from peernet_core.addresses import Address
 from peernet_core.decisions.agreement import ConnectionId
@@ -25,7 +23,8 @@ from peernet_core.errors import PeerUnreachableError, ProtocolRefusedError
 from peernet_core.keys import PeerKey
 from peernet_core.links.acceptor import Arrival
 from peernet_core.links.certificates import TlsContexts
-from peernet_core.links.streams import MAX_STREAMS_PER_PEER, Stream, StreamTable, await_status
+from peernet_core.links.stream_table import MAX_STREAMS_PER_PEER, StreamTable, await_status
+from peernet_core.links.tcp import TcpStream
 from peernet_core.links.transport import (
     DIALBACK_PROTOCOL,
     Connection,
@@ -35,6 +34,9 @@ from peernet_core.links.transport import (
     reach,
 )
 from peernet_core.values import frozen
+
+if TYPE_CHECKING:
+    from peernet_core.links.stream import Stream
 
 __all__ = ["Openings", "Way"]
 
@@ -175,7 +177,7 @@ class Openings:
     # We open.
 
     async def _dialed(
-        self, key: PeerKey, protocol: str, address: Address, tcp: SocketStream, *, race: _Race
+        self, key: PeerKey, protocol: str, address: Address, tcp: TcpStream, *, race: _Race
     ) -> Stream | None:
         try:
             connection = await self._authenticate(key, protocol, address, tcp)
@@ -191,7 +193,7 @@ class Openings:
             return None
 
     async def _authenticate(
-        self, key: PeerKey, protocol: str, address: Address, tcp: SocketStream
+        self, key: PeerKey, protocol: str, address: Address, tcp: TcpStream
     ) -> Connection:
         try:
             async with asyncio.timeout(_TLS_S):
@@ -291,8 +293,8 @@ class _Race:
         self._waiting = deque(addresses)
         self._clock = clock
         self._schedule = RaceSchedule()
-        self._running: dict[asyncio.Task[SocketStream], Address] = {}
-        self._answered: deque[tuple[Address, SocketStream]] = deque()
+        self._running: dict[asyncio.Task[TcpStream], Address] = {}
+        self._answered: deque[tuple[Address, TcpStream]] = deque()
 
     async def __aenter__(self) -> Self:
         return self
@@ -301,12 +303,12 @@ class _Race:
         for task in self._running:
             task.cancel()
         for ended in await asyncio.gather(*self._running, return_exceptions=True):
-            if isinstance(ended, SocketStream):
-                await aclose_forcefully(ended)
+            if isinstance(ended, TcpStream):
+                ended.close()
         for _address, tcp in self._answered:
-            await aclose_forcefully(tcp)
+            tcp.close()
 
-    async def next(self, patience_s: float | None) -> tuple[Address, SocketStream] | None:
+    async def next(self, patience_s: float | None) -> tuple[Address, TcpStream] | None:
         """The next that answers; None: none is left, or none did in that time, and all go on trying."""
         give_up = None if patience_s is None else self._clock() + patience_s
         while not self._answered:
@@ -332,7 +334,7 @@ class _Race:
             self._schedule.started(now=now)
             self._running[asyncio.create_task(_reach(address))] = address
 
-    def _note(self, address: Address, task: asyncio.Task[SocketStream]) -> None:
+    def _note(self, address: Address, task: asyncio.Task[TcpStream]) -> None:
         error = task.exception()
         if error is None:
             self._answered.append((address, task.result()))
@@ -343,7 +345,7 @@ class _Race:
             raise error
 
 
-async def _reach(address: Address) -> SocketStream:
+async def _reach(address: Address) -> TcpStream:
     try:
         async with asyncio.timeout(_TCP_S):
             return await reach(address)

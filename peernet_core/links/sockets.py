@@ -9,11 +9,10 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from anyio.abc import SocketStream
-
 from peernet_core.addresses import Address, IPAddress
 from peernet_core.configuration.listen_address import ListenAddress
 from peernet_core.errors import PeerNetError
+from peernet_core.links.tcp import TcpStream
 
 __all__ = ["BindError", "SocketAddress", "bind", "connect", "far_end", "is_ours", "socket_address", "tune"]
 
@@ -66,7 +65,7 @@ def bind(addresses: tuple[ListenAddress, ...], *, preferred_port: int = 0) -> li
     return _bind_all(addresses, 0)
 
 
-async def connect(address: Address) -> SocketStream:
+async def connect(address: Address) -> TcpStream:
     """Connect by TCP.
 
     Raises:
@@ -79,7 +78,7 @@ async def connect(address: Address) -> SocketStream:
         target = socket_address(address.ip, address.port)
         await asyncio.get_running_loop().sock_connect(raw_socket, target)
         _refuse_self_connection(raw_socket)
-        return await SocketStream.from_socket(raw_socket)
+        return TcpStream(raw_socket)
     except BaseException:
         raw_socket.close()
         raise

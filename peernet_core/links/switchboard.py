@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from peernet_core.addresses import Address
 from peernet_core.decisions.effects import (
@@ -37,7 +37,7 @@ from peernet_core.links.dialer import Dialer
 from peernet_core.links.framed import ConnectionEndedError, FramedConnection
 from peernet_core.links.openings import Openings, Way
 from peernet_core.links.sockets import is_ours
-from peernet_core.links.streams import Stream, StreamTable
+from peernet_core.links.stream_table import StreamTable
 from peernet_core.links.transport import (
     DIALBACK_PROTOCOL,
     LINK_PROTOCOL,
@@ -46,6 +46,9 @@ from peernet_core.links.transport import (
     accept,
     dial,
 )
+
+if TYPE_CHECKING:
+    from peernet_core.links.stream import Stream
 
 __all__ = ["Switchboard"]
 

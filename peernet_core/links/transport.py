@@ -8,15 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import socket
 import ssl
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Self, TypeVar
+from collections.abc import Callable
+from typing import Final, Self
 
 import anyio
-from anyio import TypedAttributeProvider
-from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
-from anyio.streams.tls import TLSAttribute, TLSStream
 
 from peernet_core.addresses import Address
 from peernet_core.errors import PeerNetError, PeerNotTrustedError
@@ -31,7 +27,9 @@ from peernet_core.links.certificates import (
     authenticated_key,
 )
 from peernet_core.links.sockets import SocketAddress, connect, tune
-from peernet_core.values import define, frozen
+from peernet_core.links.tcp import CHUNK_BYTES, SMALL_CHUNK_BYTES, TcpStream
+from peernet_core.links.tls import TlsStream
+from peernet_core.values import frozen
 
 __all__ = [
     "DIALBACK_PROTOCOL",
@@ -47,15 +45,6 @@ __all__ = [
     "reason_of",
 ]
 
-_T = TypeVar("_T")
-
-# What passes OpenSSL's buffers at once stays allocated there while the connection lives, and a third more.
-# Small reads cost a sixth of the throughput, small writes two thirds. So everything is read in small
-# pieces, and links, of which there are many and whose frames are small, also write in small pieces. An end
-# takes 21 kB idle; after 256 kB each way 36 kB for a link, and 51 kB for a stream (measured over 200,
-# without the dialer's contexts).
-CHUNK_BYTES: Final = 16384  # a TLS record's payload
-SMALL_CHUNK_BYTES: Final = 4096
 _GOODBYE_S: Final = 1.0
 _DIAL_TIMEOUT_S: Final = 5.0
 
@@ -127,7 +116,7 @@ class Connection:
 
     __slots__ = ("_closing", "peer", "protocol", "remote", "stream")
 
-    def __init__(self, stream: TLSStream, peer: PeerKey, remote: Address, protocol: str) -> None:
+    def __init__(self, stream: TlsStream, peer: PeerKey, remote: Address, protocol: str) -> None:
         self.stream = stream
         self.peer = peer
         self.remote = remote
@@ -141,7 +130,7 @@ class Connection:
         Raises:
             OSError: it is closed.
         """
-        told: SocketAddress = _about(self.stream, SocketAttribute.raw_socket).getsockname()
+        told: SocketAddress = self.stream.tcp.raw_socket.getsockname()
         return told
 
     async def receive(self, max_bytes: int = CHUNK_BYTES) -> bytes:
@@ -154,10 +143,7 @@ class Connection:
         """
         if self._closing:
             raise anyio.ClosedResourceError
-        try:
-            return await self.stream.receive(min(max_bytes, CHUNK_BYTES))
-        except OSError as error:  # an alert, mostly; OpenSSL's errors are OSErrors
-            raise anyio.BrokenResourceError from error
+        return await self.stream.receive(min(max_bytes, CHUNK_BYTES))
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`; returns when it is on its way.
@@ -170,42 +156,31 @@ class Connection:
         for start in range(0, len(data), size):
             if self._closing:
                 raise anyio.ClosedResourceError
-            try:
-                await self.stream.send(data[start : start + size])
-            except OSError as error:
-                raise anyio.BrokenResourceError from error
+            await self.stream.send(data[start : start + size])
 
     async def aclose(self) -> None:
         """Say goodbye and wait until the peer has, for at most 1 s; then close by force. May be repeated."""
         try:
             if not self._closing:
                 self._closing = True
-                with anyio.move_on_after(_GOODBYE_S):
-                    await self._say_goodbye()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_GOODBYE_S):
+                        await self._say_goodbye()
         finally:
-            await _close(self.stream.transport_stream)
+            self.stream.tcp.close()
 
     async def _say_goodbye(self) -> None:
-        # TLSStream.aclose gives up when data arrives before the peer's goodbye, and our last data can then be
-        # lost to the reset that follows. So what still comes is read and dropped.
-        with contextlib.suppress(ssl.SSLError):  # "want read": our goodbye stands ready for `receive` to send
-            _about(self.stream, TLSAttribute.ssl_object).unwrap()
-        with contextlib.suppress(OSError, anyio.BusyResourceError, *_ENDED):
+        # Our last data would be lost to the reset that follows on closing with something unread. So what
+        # still comes before the peer's goodbye is read and dropped.
+        self.stream.say_goodbye()
+        with contextlib.suppress(anyio.BusyResourceError, *_ENDED):
             while True:
                 await self.stream.receive(CHUNK_BYTES)
 
     def abort(self) -> None:
         """End it at once, without a goodbye, from plain code. `aclose` is then quick, and may be left out."""
-        with contextlib.suppress(OSError):  # it had ended already
-            _about(self.stream, SocketAttribute.raw_socket).shutdown(socket.SHUT_RDWR)
-        if not self._closing:
-            self._closing = True
-            closing = asyncio.get_running_loop().create_task(self.stream.transport_stream.aclose())
-            _aborting.add(closing)
-            closing.add_done_callback(_aborting.discard)
-
-
-_aborting: Final[set[asyncio.Task[None]]] = set()  # the loop itself keeps only weak references
+        self._closing = True
+        self.stream.tcp.close()
 
 
 async def dial(
@@ -236,14 +211,14 @@ async def dial(
         ValueError: the protocol's name cannot stand in ALPN.
     """
     try:
-        with anyio.fail_after(timeout_s):
+        async with asyncio.timeout(timeout_s):
             tcp = await reach(address)
             return await authenticate(tcp, address, key, contexts, protocol=protocol, is_trusted=is_trusted)
     except TimeoutError as error:
         raise DialError.of(error) from error
 
 
-async def reach(address: Address) -> SocketStream:
+async def reach(address: Address) -> TcpStream:
     """Connect to one address by TCP alone; nobody is authenticated.
 
     Raises:
@@ -256,7 +231,7 @@ async def reach(address: Address) -> SocketStream:
 
 
 async def authenticate(
-    tcp: SocketStream,
+    tcp: TcpStream,
     address: Address,
     key: PeerKey,
     contexts: TlsContexts,
@@ -271,13 +246,13 @@ async def authenticate(
     try:
         await contexts.prepare(key)
     except BaseException:
-        await _close(tcp)
+        tcp.close()
         raise
     try:
         tls, peer = await _secure(
-            _Transport(tcp),
+            tcp,
             lambda: contexts.client(key, protocol),
-            server_side=False,
+            server_name=SERVER_NAME,
             is_trusted=lambda candidate: candidate == key and is_trusted(candidate),
         )
     except (WrongKeyError, PeerNotTrustedError) as error:
@@ -285,13 +260,13 @@ async def authenticate(
     except (OSError, *_ENDED) as error:
         raise DialError.of(error) from error
     if _agreed_protocol(tls) != protocol:
-        await _close(tcp)
+        tcp.close()
         raise NoSuchProtocolError(protocol)
     return Connection(tls, peer, address, protocol)
 
 
 async def accept(
-    stream: SocketStream,
+    tcp: TcpStream,
     contexts: TlsContexts,
     *,
     is_trusted: Callable[[PeerKey], bool],
@@ -302,25 +277,23 @@ async def accept(
     Takes the stream over: it is closed if this fails or is cancelled. The timeout is the caller's.
 
     Args:
-        stream: Fresh from the listener.
+        tcp: Fresh from the listener.
         contexts: Our leaf, and the anchors.
         is_trusted: The trust list, asked after the handshake.
-        remote: Where the stream comes from.
+        remote: Where it comes from.
 
     Raises:
         AcceptError: it is no peer of ours, or wants a protocol that we do not have, or went away.
     """
     try:
-        tls, peer = await _secure(
-            _Transport(stream), lambda: contexts.server, server_side=True, is_trusted=is_trusted
-        )
+        tls, peer = await _secure(tcp, lambda: contexts.server, server_name=None, is_trusted=is_trusted)
     except (WrongKeyError, PeerNotTrustedError) as error:
         raise AcceptError(str(error)) from error
     except (OSError, *_ENDED) as error:
         raise AcceptError(_what_happened(error)) from error
     protocol = _agreed_protocol(tls)
     if protocol is None:
-        await _close(stream)
+        tcp.close()
         raise AcceptError("no protocol in common", peer)
     return Connection(tls, peer, remote, protocol)
 
@@ -346,30 +319,20 @@ def reason_of(error: BaseException) -> UnreachableReason:
 
 
 async def _secure(
-    stream: ByteStream,
+    tcp: TcpStream,
     context: Callable[[], ssl.SSLContext],
     *,
-    server_side: bool,
+    server_name: str | None,
     is_trusted: Callable[[PeerKey], bool],
-) -> tuple[TLSStream, PeerKey]:
-    """Do the handshake and find out whose it was; closes the stream when that fails."""
+) -> tuple[TlsStream, PeerKey]:
+    """Do the handshake and find out whose it was; closes the connection when that fails."""
     try:
-        tune(_about(stream, SocketAttribute.raw_socket))
-        tls = await TLSStream.wrap(
-            stream,
-            server_side=server_side,
-            hostname=None if server_side else SERVER_NAME,
-            ssl_context=context(),  # used before the next await, see `TlsContexts.client`
-            standard_compatible=True,
-        )
+        tune(tcp.raw_socket)
+        tls = await TlsStream.shake_hands(tcp, context(), server_name=server_name)
         return tls, _authenticate(tls, is_trusted)
     except BaseException:
-        await _close(stream)
+        tcp.close()
         raise
-
-
-def _about(stream: TypedAttributeProvider, attribute: _T) -> _T:
-    return stream.extra(attribute)  # noqa: S610 - anyio's; there is no database here
 
 
 @frozen
@@ -382,16 +345,16 @@ class _Those:
         return isinstance(key, PeerKey) and self.contains(key)
 
 
-def _authenticate(tls: TLSStream, is_trusted: Callable[[PeerKey], bool]) -> PeerKey:
-    leaf = _about(tls, TLSAttribute.peer_certificate_binary)
+def _authenticate(tls: TlsStream, is_trusted: Callable[[PeerKey], bool]) -> PeerKey:
+    leaf = tls.peer_certificate
     if leaf is None:
         raise WrongKeyError("no certificate was shown")
     return authenticated_key(leaf, _Those(is_trusted))
 
 
-def _agreed_protocol(tls: TLSStream) -> str | None:
+def _agreed_protocol(tls: TlsStream) -> str | None:
     try:
-        return _about(tls, TLSAttribute.alpn_protocol)
+        return tls.agreed_protocol
     except UnicodeDecodeError:  # a server may name what nobody offered
         return None
 
@@ -413,35 +376,3 @@ def _what_happened(error: BaseException) -> str:
     if isinstance(cause, ssl.SSLError):
         return f"TLS: {cause.reason or 'failed'}"
     return cause.strerror or "no answer in time"
-
-
-async def _close(stream: AnyByteStream) -> None:
-    with anyio.CancelScope(shield=True):
-        await stream.aclose()
-
-
-@define(eq=False)
-class _Transport(ByteStream):
-    """Hands what was received to TLSStream in small pieces; it asks for 64 KiB at once."""
-
-    _inner: ByteStream
-    _rest: bytes = b""
-
-    async def receive(self, max_bytes: int = SMALL_CHUNK_BYTES) -> bytes:
-        size = min(max_bytes, SMALL_CHUNK_BYTES)
-        data = self._rest or await self._inner.receive(CHUNK_BYTES)
-        self._rest = data[size:]
-        return data[:size]
-
-    async def send(self, item: bytes) -> None:
-        await self._inner.send(item)
-
-    async def send_eof(self) -> None:
-        await self._inner.send_eof()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._inner.extra_attributes

@@ -1,4 +1,4 @@
-"""Streams: further authenticated connections to a peer, one for each use of an application protocol."""
+"""The streams that are open, and who takes the ones that peers open."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import enum
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
-from anyio.abc import ByteStream
 
 from peernet_core.errors import ProtocolRefusedError
 from peernet_core.keys import PeerKey
 from peernet_core.links.transport import Connection
+
+if TYPE_CHECKING:
+    from peernet_core.links.stream import Stream
 
 __all__ = [
     "MAX_STREAMS_PER_PEER",
@@ -21,7 +23,6 @@ __all__ = [
     "RESERVED_PREFIX",
     "Handler",
     "Status",
-    "Stream",
     "StreamTable",
     "await_status",
 ]
@@ -51,64 +52,7 @@ _REFUSALS: Final[dict[int, str]] = {
 }
 
 
-class Stream(ByteStream):
-    """A byte stream to a trusted peer, encrypted and authenticated; an anyio ``ByteStream``.
-
-    Attributes:
-        peer: Whose end the other one is.
-        protocol: The application protocol that both ends speak.
-    """
-
-    def __init__(self, connection: Connection, *, on_closed: Callable[[Stream], None]) -> None:
-        self.peer: PeerKey = connection.peer
-        self.protocol: str = connection.protocol
-        self._connection = connection
-        self._on_closed = on_closed
-
-    def __repr__(self) -> str:
-        return f"<Stream {self.protocol!a} with {self.peer.short}>"
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Receive at least one byte.
-
-        Raises:
-            anyio.EndOfStream: the peer closed its end in good order.
-            anyio.BrokenResourceError: the connection was cut, or the peer is no longer trusted.
-            anyio.ClosedResourceError: we closed it.
-        """
-        return await self._connection.receive(max_bytes)
-
-    async def send(self, item: bytes) -> None:
-        """Send all of the bytes.
-
-        Raises:
-            anyio.BrokenResourceError: the connection was cut, or the peer is no longer trusted.
-            anyio.ClosedResourceError: we closed it.
-        """
-        await self._connection.send(item)
-
-    async def send_eof(self) -> None:
-        """Not available: TLS has no half-close that every end keeps apart from a full one.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError("a stream cannot be half closed; say in your protocol where a message ends")
-
-    async def aclose(self) -> None:
-        """Close; waits at most a second for the other end, then cuts."""
-        try:
-            await self._connection.aclose()
-        finally:
-            self._on_closed(self)
-
-    def abort(self) -> None:
-        """Cut the connection now."""
-        self._connection.abort()
-        self._on_closed(self)
-
-
-Handler = Callable[[Stream], Awaitable[object]]
+Handler: TypeAlias = "Callable[[Stream], Awaitable[object]]"
 
 
 class StreamTable:
@@ -143,6 +87,8 @@ class StreamTable:
 
     def adopt(self, connection: Connection) -> Stream:
         """Make a stream of an accepted connection."""
+        from peernet_core.links.stream import Stream  # noqa: PLC0415 - 3 ms that no link waits for
+
         stream = Stream(connection, on_closed=self._streams.discard)
         self._streams.add(stream)
         return stream
