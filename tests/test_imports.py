@@ -266,6 +266,42 @@ def test_the_package_itself_loads_nothing() -> None:
     assert ours == set()
 
 
+LINKED: Final = """
+import asyncio
+from peernet_core import Backend, Config, Identity, Node, PeerConnected, TrustedPeer
+from peernet_core.addresses import parse_ip
+from peernet_core.configuration.listen_address import ListenAddress
+from peernet_manual import ManualDiscovery
+
+def node(own, other):
+    config = Config(listen=(ListenAddress(parse_ip("127.0.0.1"), 0),))
+    manual = Backend("manual", "", "manual", ManualDiscovery)
+    return Node(config, identity=own, trust=[TrustedPeer(other.key, "")], backends=[manual])
+
+async def main():
+    a, b = Identity.generate(), Identity.generate()
+    async with node(a, b) as one, node(b, a) as other, one.events() as events:
+        other.backend("manual", ManualDiscovery).announce_peer(one.key, f"127.0.0.1:{one.port}")
+        async with asyncio.timeout(20):
+            await anext(event async for event in events if isinstance(event, PeerConnected))
+        print(json.dumps(sorted(sys.modules)), flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_link_loads_of_anyio_no_more_than_its_exceptions() -> None:
+    """The rest is the application's, and takes 14 ms; so does what makes a stream, until there is one."""
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import json, sys\n{LINKED}"], check=True, capture_output=True, text=True
+    )
+    loaded = json.loads(ran.stdout)
+    assert "anyio" in loaded
+    assert [
+        name for name in loaded if name.startswith(("anyio.abc", "anyio.streams", "anyio._backends"))
+    ] == []
+
+
 def test_the_guard_sees_what_it_guards_against() -> None:
     """Imports in functions, under TYPE_CHECKING, of submodules by `from`, and by dotted name."""
     tree = ast.parse(

@@ -38,7 +38,9 @@ class TlsStream:
             self._incoming,
             self._outgoing,
             server_side=server_name is None,
-            server_hostname=server_name,
+            server_hostname=None
+            if server_name is None
+            else server_name.encode("ascii"),  # str: by way of IDNA
         )
         self._flushing = False
         self._sending = False
