@@ -702,3 +702,15 @@ async def test_a_send_that_was_cancelled_breaks_the_connection(listener: Listene
         for failing in (near.receive, lambda: near.send(b"x")):
             with pytest.raises(anyio.BrokenResourceError), anyio.fail_after(60):
                 await failing()
+
+
+async def test_a_send_waits_for_what_another_task_is_sending(listener: Listener) -> None:
+    """Who receives may have to answer, a new key for example; what is sent meanwhile must not pile up."""
+    async with connected(listener) as (near, far), anyio.create_task_group() as tasks:
+        near.stream._tls.write(MEGABYTE * 16)
+        tasks.start_soon(near.stream._flush)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.move_on_after(1) as scope:
+            await near.send(b"x")
+        assert scope.cancelled_caught
+        assert await receive_exactly(far, len(MEGABYTE) * 16 + 1) == MEGABYTE * 16 + b"x"

@@ -153,9 +153,7 @@ class Acceptor:
 
         try:
             async with asyncio.timeout(_TIMEOUT_S) as deadline:
-                await (
-                    stream.readable()
-                )  # a stranger that says nothing costs a socket, and none of TLS's buffers
+                await stream.readable()  # a stranger that says nothing costs none of TLS's buffers
                 await self._serve(
                     Arrival(
                         stream,
