@@ -714,3 +714,15 @@ async def test_a_send_waits_for_what_another_task_is_sending(listener: Listener)
             await near.send(b"x")
         assert scope.cancelled_caught
         assert await receive_exactly(far, len(MEGABYTE) * 16 + 1) == MEGABYTE * 16 + b"x"
+
+
+async def test_both_ends_may_send_more_than_the_network_holds(listener: Listener) -> None:
+    """Who receives does not wait for who sends: the other end does neither until it has been heard."""
+    data = MEGABYTE * 16
+    async with connected(listener, "files/1") as (near, far):
+        with anyio.fail_after(600):
+            async with anyio.create_task_group() as tasks:
+                for end in (near, far):
+                    tasks.start_soon(end.send, data)
+                for end in (near, far):
+                    tasks.start_soon(receive_exactly, end, len(data))
