@@ -29,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -131,7 +132,7 @@ class Host:
     def power_on(self) -> None:
         """Make the namespace and plug it in; nothing is remembered from before a `power_off`."""
         _run("ip", "netns", "add", self.namespace)
-        self.inside(_configure_ipv6)
+        self.inside(partial(_configure_ipv6, disable_ipv6=0, accept_dad=0, accept_ra=0, addr_gen_mode=1))
         self.ip("link", "set", "lo", "up")
         # The same hardware every time: others still have its address in their neighbour tables.
         hardware = f"address 02:00:00:00:00:{self._number:02x}"
@@ -159,22 +160,7 @@ class Host:
 
     def inside(self, function: Callable[[], _T]) -> _T:
         """Call `function` in a thread on this host; a socket that it makes belongs here for good."""
-        result: list[_T] = []
-        errors: list[BaseException] = []
-
-        def call() -> None:
-            try:
-                _enter(self.namespace)
-                result.append(function())
-            except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
-                errors.append(error)
-
-        thread = threading.Thread(target=call, name=f"lab {self.name}")
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return result[0]
+        return _inside(self.namespace, function)
 
     def connect(self, address: str, port: int = PORT, *, timeout_s: float = GUARD_S) -> socket.socket:
         """Return a TCP connection from here; `address` may carry a zone."""
@@ -236,10 +222,30 @@ class Host:
         self.filter(f"chain arriving {{ type filter hook input priority 0; {rule}; }}" if percent else "")
 
 
-def _configure_ipv6() -> None:
-    """Let the calling thread's namespace use its addresses at once, and no others."""
-    for name, value in (("disable_ipv6", 0), ("accept_dad", 0), ("accept_ra", 0), ("addr_gen_mode", 1)):
+def _configure_ipv6(**defaults: int) -> None:
+    """Set what holds in the calling thread's namespace for interfaces that do not exist yet."""
+    for name, value in defaults.items():
         Path(f"/proc/sys/net/ipv6/conf/default/{name}").write_text(f"{value}\n", encoding="ascii")
+
+
+def _inside(namespace: str, function: Callable[[], _T]) -> _T:
+    """Call `function` in a thread in that namespace."""
+    result: list[_T] = []
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            _enter(namespace)
+            result.append(function())
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+            errors.append(error)
+
+    thread = threading.Thread(target=call, name=f"lab {namespace}")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return result[0]
 
 
 def _enter(namespace: str) -> None:
@@ -383,6 +389,8 @@ class Laboratory:
             self._switch = f"{self._prefix}-switch"
             self._closing.callback(_remove_namespace, self._switch)
             _run("ip", "netns", "add", self._switch)
+            # With addresses of its own it would look for routers, from each of its ports.
+            _inside(self._switch, partial(_configure_ipv6, disable_ipv6=1))
             bridge = ("name", "switch", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
             _run("ip", "-n", self._switch, "link", "add", *bridge)
             _run("ip", "-n", self._switch, "link", "set", "switch", "up")

@@ -55,6 +55,15 @@ def test_two_hosts_reach_each_other_by_every_kind_of_address(lab: Laboratory, fa
         assert _carries(server, alpha.connect(address))
 
 
+def test_the_switch_has_no_address_to_speak_from(lab: Laboratory) -> None:
+    """Otherwise its kernel looks for routers, and hosts hear what none of them has said."""
+    host = lab.host("alpha")
+    switch = host.namespace.removesuffix(host.name) + "switch"
+    assert host.ip("-br", "-6", "address", "show", "dev", INTERFACE).split()
+    addresses = ["ip", "-n", switch, "-br", "-6", "address"]
+    assert subprocess.run(addresses, capture_output=True, text=True, check=True).stdout == ""
+
+
 def test_a_host_that_loses_power_says_nothing_and_comes_back_empty(lab: Laboratory) -> None:
     """Its connections stay open at the other end until that sends something to it, then they are reset."""
     alpha, beta = lab.host("alpha"), lab.host("beta")
