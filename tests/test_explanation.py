@@ -118,6 +118,18 @@ def test_it_is_being_dialed() -> None:
     )
 
 
+def test_an_address_is_dialed_until_the_last_dial_of_it_has_ended() -> None:
+    """New evidence begins a second one beside what has no answer; the first one fails before it."""
+    bench = Bench()
+    bench.see()
+    bench.now += 1.0
+    bench.registry.network_changed(LAN, now=bench.now)
+    bench.registry.dial_failed(PEER.key, HERE, UnreachableReason.TIMEOUT, now=bench.now)
+    assert (bench.explain().next, bench.only().next_dial_s) == ("dialing 1 address now", 0.0)
+    bench.registry.dial_failed(PEER.key, HERE, UnreachableReason.REFUSED, now=bench.now)
+    assert bench.only().next_dial_s is None
+
+
 @pytest.mark.parametrize(
     ("reason", "outcome"),
     [

@@ -138,7 +138,7 @@ class Pursuit:
         self._evidence = TokenBucket(_EVIDENCE_PER_S, _EVIDENCE_BURST)
         self._pings: Iterator[int] = itertools.count(1)
         self._state = PeerState.UNSEEN
-        self._racing: dict[tuple[IPAddress, int], float] | None = None  # since when
+        self._racing: dict[tuple[IPAddress, int], list[float]] | None = None  # since when, each dial of them
         self._failed: set[tuple[IPAddress, int]] = set()  # in the race that is on
         self._retry_at: float | None = None
         self._retry_cause = ""
@@ -209,7 +209,7 @@ class Pursuit:
             self._extend(self._racing, address, now=now)
 
     def _extend(
-        self, racing: dict[tuple[IPAddress, int], float], address: Address | None, *, now: float
+        self, racing: dict[tuple[IPAddress, int], list[float]], address: Address | None, *, now: float
     ) -> None:
         """Let an address join the race that is on; one that was tried in it already only on new evidence.
 
@@ -219,7 +219,7 @@ class Pursuit:
         for candidate in self._candidates(now):
             endpoint, hint = candidate.address.endpoint, candidate.kind is Kind.HINT
             began = racing.get(endpoint)
-            if began is not None and (hint or now - began < _UNANSWERED_S):
+            if began and (hint or now - began[-1] < _UNANSWERED_S):
                 continue
             tried = began is not None or endpoint in self._failed
             wanted = tried and not hint if address is None else candidate.address == address
@@ -227,7 +227,7 @@ class Pursuit:
                 again = again or self._evidence.take(now=now)
                 wanted = again
             if wanted:
-                racing[endpoint] = now
+                racing.setdefault(endpoint, []).append(now)
                 self._failed.discard(endpoint)
                 self._effects.append(ExtendDial(self.key, candidate))
 
@@ -240,14 +240,23 @@ class Pursuit:
     def dial_failed(self, address: Address, reason: UnreachableReason) -> None:
         """One candidate failed; told once per change of reason."""
         if self._racing is not None:
-            self._racing.pop(address.endpoint, None)
-            self._failed.add(address.endpoint)
+            self._dial_ended(self._racing, address.endpoint)
         if self._reasons.get(address) == reason:
             return
         if len(self._reasons) >= _MAX_REASONS:
             self._reasons.clear()
         self._reasons[address] = reason
         self._effects.append(Publish(PeerUnreachable(self.key, address, reason)))
+
+    def _dial_ended(
+        self, racing: dict[tuple[IPAddress, int], list[float]], endpoint: tuple[IPAddress, int]
+    ) -> None:
+        """One dial of a place failed; another one may still be under way there."""
+        began = racing.get(endpoint, [])
+        del began[:1]
+        if not began:
+            racing.pop(endpoint, None)
+            self._failed.add(endpoint)
 
     def race_lost(self, *, now: float) -> None:
         """Every candidate failed."""
@@ -354,7 +363,7 @@ class Pursuit:
             self._retry_cause = "somebody else answered at its addresses"
             return
         self._retry_at = None
-        self._racing = {candidate.address.endpoint: now for candidate in candidates}
+        self._racing = {candidate.address.endpoint: [now] for candidate in candidates}
         self._failed.clear()
         self._effects.append(Dial(self.key, candidates))
 
