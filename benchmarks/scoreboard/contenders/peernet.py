@@ -71,6 +71,7 @@ class _Crowd(Crowd):
         self._host = host
         self._folders = []
         self._keys = []
+        self._trusted = site.key
         for number in range(count):
             folder = ground.folder / f"{host.name}-crowd" / str(number)
             data = folder / "data"
@@ -78,7 +79,6 @@ class _Crowd(Crowd):
             identity = Identity.generate()
             (data / "identity.pem").touch(mode=0o600)
             (data / "identity.pem").write_bytes(identity.to_pem())
-            (data / "trusted_peers").write_text(f"{site.key}\n", encoding="utf-8")
             (folder / "peernet.toml").write_text(_configuration(), encoding="utf-8")
             self._folders.append(str(folder))
             self._keys.append(str(identity.key))
@@ -88,7 +88,7 @@ class _Crowd(Crowd):
         return self._keys
 
     def start(self) -> None:
-        command = [sys.executable, "-m", _PROGRAM, *self._folders]
+        command = [sys.executable, "-m", _PROGRAM, "--trust", self._trusted, *self._folders]
         process = self._ground.watch(self._host, command, parse_spoken)
         process.wait("ready", timeout_s=_CROWD_S)
 

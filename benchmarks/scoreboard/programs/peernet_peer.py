@@ -1,20 +1,25 @@
 """An application with a peernet node in it, which says what becomes of its peers.
 
-Run: ``python -m benchmarks.scoreboard.programs.peernet_peer FOLDER ...``; a node for each folder, which
-holds a ``peernet.toml``. Everything is imported before the first `started` is said.
+Run: ``python -m benchmarks.scoreboard.programs.peernet_peer [--trust KEY] FOLDER ...``; a node for each
+folder, which holds a ``peernet.toml``. Everything is imported before the first `started` is said.
+
+With a key they all trust that one, whatever their files say, and do not follow these. Each node that follows
+its file takes one of the 128 inotify instances that Linux allows a user: a crowd would leave none for those
+that are measured, which would have to look for edits every second.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import sys
 from pathlib import Path
 
 import anyio
 
 import peernet_mdns  # noqa: F401 - so that the start call does not have to
 from benchmarks.scoreboard.programs.said import say
-from peernet_core import Node, PeerConnected, PeerDisconnected, PeerState, Snapshot
+from peernet_core import Node, PeerConnected, PeerDisconnected, PeerKey, PeerState, Snapshot, TrustedPeer
+from peernet_core.configuration.entrypoints import load_configuration
 
 
 async def _follow(node: Node) -> None:
@@ -31,14 +36,26 @@ async def _follow(node: Node) -> None:
                     say("lost", str(key))
 
 
-async def _main(folders: list[Path]) -> None:
+def _node(folder: Path, trusted: PeerKey | None) -> Node:
+    path = folder / "peernet.toml"
+    if trusted is None:
+        return Node.from_config(path)
+    config, backends = load_configuration(path)
+    return Node(config, backends=backends, trust=[TrustedPeer(trusted)])
+
+
+async def _main(folders: list[Path], trusted: PeerKey | None) -> None:
     async with contextlib.AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         for folder in folders:
             say("started")
-            node = await stack.enter_async_context(Node.from_config(folder / "peernet.toml"))
+            node = await stack.enter_async_context(_node(folder, trusted))
             tasks.start_soon(_follow, node)
         say("ready")
 
 
 if __name__ == "__main__":
-    anyio.run(_main, [Path(each) for each in sys.argv[1:]])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trust", type=PeerKey.parse, metavar="KEY")
+    parser.add_argument("folder", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    anyio.run(_main, arguments.folder, arguments.trust)
