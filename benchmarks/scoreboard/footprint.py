@@ -11,11 +11,11 @@ import attrs
 
 from benchmarks.mdns.bench import Traffic, WaitedInVainError
 from benchmarks.scoreboard.accounting import ProcessorTime, pss_kib, tree
-from benchmarks.scoreboard.contender import Contender, Site
+from benchmarks.scoreboard.contender import Contender, Crowd, Site
 from benchmarks.scoreboard.ground import Ground
 from benchmarks.scoreboard.moments import come
 from benchmarks.scoreboard.pairs import FAULTS, WHOLE, Notes, Pace, Pair
-from benchmarks.scoreboard.quantities import footprint
+from benchmarks.scoreboard.quantities import LINKS, footprint
 from benchmarks.scoreboard.results import Measurement
 from benchmarks.scoreboard.watched import Watched
 
@@ -91,28 +91,62 @@ def idle(
         # What takes longest to be set up comes first: in the end all are of nearly the same age.
         if strangers is not None:
             idlers += _among_others(contenders, strangers, notes, stack)
-        for count in sorted(counts, reverse=True):
-            for contender in reversed(contenders):
-                with _noting(notes, contender.name, count):
-                    ground = stack.enter_context(Ground())
-                    idlers.append(_among_linked(contender, ground, count))
+        idlers += _among_linked(contenders, sorted(counts, reverse=True), notes, stack)
         time.sleep(watch.settled_s)
         watch_idle(idlers, notes, watch)
     return notes.taken()
 
 
-def _among_linked(contender: Contender, ground: Ground, count: int) -> Idler:
-    site = contender.site(ground, ground.host("here"), "here")
-    crowd = contender.crowd(ground, ground.host("there"), count, site)
-    crowd.start()
-    process = site.start()
+@attrs.frozen
+class _Ready:
+    """Somebody and its peers who have not been started yet."""
+
+    contender: str
+    site: Site
+    crowd: Crowd
+
+    @classmethod
+    def make(cls, contender: Contender, ground: Ground, count: int) -> _Ready:
+        site = contender.site(ground, ground.host("here"), "here")
+        return cls(contender.name, site, contender.crowd(ground, ground.host("there"), count, site))
+
+    def start(self) -> Idler:
+        self.crowd.start()
+        members = self.crowd.members()
+        return Idler(self.contender, len(members), self.site, self.site.start(), frozenset(members))
+
+
+def _among_linked(
+    contenders: Sequence[Contender], counts: Sequence[int], notes: Notes, stack: ExitStack
+) -> list[Idler]:
+    ready: dict[int, list[_Ready]] = {count: [] for count in counts}
+    # Keys and first runs take long. Who is slow to link starts first, and is waited for when the others have.
+    for count in counts:
+        for contender in reversed(contenders):
+            for _ in range(LINKS if count == 1 else 1):
+                with _noting(notes, contender.name, count):
+                    ready[count].append(_Ready.make(contender, stack.enter_context(Ground()), count))
+    idlers = []
+    for count in counts:
+        started = []
+        for each in ready[count]:
+            with _noting(notes, each.contender, count):
+                started.append(each.start())
+        for idler in started:
+            with _noting(notes, idler.contender, count):
+                _wait_until_linked(idler)
+                idlers.append(idler)
+    return idlers
+
+
+def _wait_until_linked(idler: Idler) -> None:
     deadline = time.monotonic() + _LINKING_S
-    for key in crowd.members():
-        if process.look("linked", key, timeout_s=max(0.0, deadline - time.monotonic())) is None:
+    for key in idler.linked:
+        if idler.process.look("linked", key, timeout_s=max(0.0, deadline - time.monotonic())) is None:
             raise WaitedInVainError(
-                f"linked with {len(process.linked())} of {count} after {_LINKING_S:g} s: {process.report()}"
+                f"linked with {len(idler.process.linked())} of {len(idler.linked)} after {_LINKING_S:g} s: "
+                f"{idler.process.report()}"
             )
-    return Idler(contender.name, count, site, process, frozenset(crowd.members()))
 
 
 @contextmanager

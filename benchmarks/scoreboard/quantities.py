@@ -6,9 +6,11 @@ from typing import Final
 
 import attrs
 
-__all__ = ["CASES", "COUNTS", "QUANTITIES", "STARTUP", "STRANGERS", "Case", "Quantity", "footprint"]
+__all__ = ["CASES", "COUNTS", "LINKS", "QUANTITIES", "STARTUP", "STRANGERS", "Case", "Quantity", "footprint"]
 
 COUNTS: Final = (1, 10, 100)
+LINKS: Final = 3
+"""How many times a contender is watched at once where it has one peer."""
 STRANGERS: Final = 1000
 STARTUP: Final = "startup"
 _ASLEEP: Final = 1.6
@@ -130,7 +132,8 @@ CASES: Final = (
         "ways, read each minute. Of memory the median of the readings is told; what is counted adds up, so "
         "it is the mean of the minutes, and what is done every other minute, or every fifth, is seen as "
         "often as it happens. All contenders are idle in the same minutes, each on a link of its own, and "
-        "nothing else is measured meanwhile.",
+        f"nothing else is measured meanwhile. With one peer each is so {LINKS} times: whoever sends a packet "
+        "every few seconds sends, by how the pings of both sides happen to fall, a fifth more or less.",
         tuple(each for count in (*COUNTS, STRANGERS) for each in footprint(count)),
     ),
     Case(
