@@ -44,9 +44,7 @@ class TrustFollower:
         messages = self._listen(self._watcher.path.parent)
         try:
             while True:
-                await asyncio.sleep(STILL_S)
-                if self._watcher.settled and not await self._told(messages):
-                    await asyncio.sleep(POLL_S - STILL_S)
+                await self._until_due(messages)
                 if messages is not None:
                     messages.clear()  # before looking: what comes from here on is a reason to look again
                 self._watcher.poll(now=clock())
@@ -54,9 +52,18 @@ class TrustFollower:
             if messages is not None:
                 messages.close()
 
-    async def _told(self, messages: Messages | None) -> bool:
+    async def _until_due(self, messages: Messages | None) -> None:
+        """Wait until there is a reason to look; without messages an idle node wakes up for nothing else."""
+        if messages is None:
+            await asyncio.sleep(POLL_S if self._watcher.settled else STILL_S)
+            return
+        await asyncio.sleep(STILL_S)
+        if self._watcher.settled and not await self._told(messages):
+            await asyncio.sleep(POLL_S - STILL_S)
+
+    async def _told(self, messages: Messages) -> bool:
         """Wait for a message; False at once where none can be relied on."""
-        if messages is None or self._watcher.path.is_symlink():  # its target is in another folder
+        if self._watcher.path.is_symlink():  # its target is in another folder
             return False
         try:
             async with asyncio.timeout(SAFETY_POLL_S):

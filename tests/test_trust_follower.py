@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -48,6 +49,28 @@ class FakeMessages:
         self.closed = True
 
 
+@attrs.define
+class Steps(Coroutine[Any, Any, None]):
+    """A coroutine, and how often it was resumed."""
+
+    inner: Coroutine[Any, Any, None]
+    taken: int = 0
+
+    def send(self, value: object) -> Any:
+        self.taken += 1
+        return self.inner.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        self.taken += 1
+        return self.inner.throw(*error)
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self.inner.__await__()
+
+
 class Followed:
     """A trust file that is followed, and when it was looked at."""
 
@@ -64,6 +87,11 @@ class Followed:
     def now(self) -> float:
         return round(self._clock() - self._began, 3)
 
+    @property
+    def wakings(self) -> int:
+        """How often the follower woke up, for whatever."""
+        return self._steps.taken
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run, from a moment on when the file has settled and a second has begun."""
@@ -75,10 +103,11 @@ class Followed:
             return poll(now=now)
 
         watcher.poll = look  # type: ignore[method-assign]  # to see when
-        running = asyncio.create_task(TrustFollower(watcher, listen=self._listen).run())
+        self._steps = Steps(TrustFollower(watcher, listen=self._listen).run())
+        running = asyncio.create_task(self._steps)
         while not watcher.settled:  # noqa: ASYNC110 - the time jumps
             await asyncio.sleep(0.01)
-        self._began, self.looks = self._clock(), []
+        self._began, self.looks, self._steps.taken = self._clock(), [], 0
         yield
         assert not running.done()
         running.cancel()
@@ -112,6 +141,7 @@ async def test_where_nothing_tells_it_looks_every_second(path: Path) -> None:
     async with followed.running():
         await asyncio.sleep(3.5)
         assert followed.looks == pytest.approx([1.0, 2.0, 3.0], abs=0.02)
+        assert followed.wakings == 3, "it wakes up to look, and for nothing else"
         followed.file.add(BOB)
         await asyncio.sleep(1.0)
         assert BOB in followed.trust
