@@ -163,7 +163,7 @@ class Engine:
     async def _say_farewell(self) -> None:
         """The last record says that we stopped: it voids the others at once."""
         try:
-            farewell = self.announcer.announcement(self.acceptor.port, self.network.snapshot, stopping=True)
+            farewell = self._sign(stopping=True)
         except StorageError as error:
             _LOG.warning("leaving without a last record: %s", error)
             return
@@ -179,13 +179,18 @@ class Engine:
         held = self.registry.sightings.ledger.highest_sequence(key)
         return Hello(self.announcer.record, self._boot_id, held)
 
-    def _sign(self, *, above: int = 0) -> Announcement:
-        announcement = self.announcer.announcement(self.acceptor.port, self.network.snapshot, above=above)
+    def _sign(self, *, above: int = 0, stopping: bool = False) -> Announcement:
+        announcement = self.announcer.announcement(
+            self.acceptor.port, self.network.snapshot, above=above, stopping=stopping
+        )
+        # The last one's as well: a medium may send us back what we say, which is nobody else's newer record.
         self.registry.own_sequence = self.announcer.sequence
         return announcement
 
     def announce(self, *, above: int = 0) -> None:
-        """Sign anew and tell every backend and every link."""
+        """Sign anew and tell every backend and every link; nothing follows the last record."""
+        if self.registry.stopping:
+            return
         try:
             announcement = self._sign(above=above)
         except StorageError as error:

@@ -41,6 +41,7 @@ from peernet_core import (
 )
 from peernet_core.addresses import parse_ip
 from peernet_core.configuration.listen_address import ListenAddress
+from peernet_core.decisions.effects import RaiseSequence
 from peernet_core.errors import DataDirectoryInUseError
 from peernet_core.records import Record, decode_record
 from peernet_core.testing import FailingDiscovery
@@ -479,6 +480,54 @@ class Stored(DiscoverySpec):
     @hookimpl
     async def announce_self(self, announcement: Announcement) -> None:
         self.records.append(decode_record(announcement.record).record)
+
+
+@attrs.define(eq=False)
+class Slow(Stored):
+    """It wants new records more often than it can take them."""
+
+    refresh_s: ClassVar[float] = 0.1
+    takes_s: ClassVar[float] = 0.15
+
+    @hookimpl
+    async def announce_self(self, announcement: Announcement) -> None:
+        self.records.append(decode_record(announcement.record).record)
+        await anyio.sleep(self.takes_s)
+
+
+async def test_nothing_is_announced_after_the_last_record() -> None:
+    """It would seem to run again: what is due while the last record is on its way is left out."""
+    records: list[Record] = []
+    async with Node(CONFIG, backends=[Backend("slow", "", "slow", lambda: Slow(records))]):
+        await anyio.sleep(10)
+    assert [record.stopped for record in records[-2:]] == [False, True]
+
+
+@attrs.define(eq=False)
+class Echoing(Stored):
+    """A medium that sends us back what we say."""
+
+    _context: Context = attrs.field(init=False)
+
+    @hookimpl
+    async def start(self, context: Context) -> None:
+        self._context = context
+
+    @hookimpl
+    async def announce_self(self, announcement: Announcement) -> None:
+        self.records.append(decode_record(announcement.record).record)
+        self._context.record_received(announcement.record, ttl_s=60.0)
+
+
+async def test_no_record_of_our_own_is_a_newer_one_of_somebody_else() -> None:
+    """Not the last one either: a node that hears it while it stops does not outdo it."""
+    records: list[Record] = []
+    node = Node(CONFIG, backends=[Backend("echo", "", "echo", lambda: Echoing(records))])
+    async with node:
+        engine = node._running
+        assert engine is not None
+    assert [record.stopped for record in records] == [False, True]
+    assert not [effect for effect in engine.registry.take_effects() if isinstance(effect, RaiseSequence)]
 
 
 async def test_a_medium_that_stores_is_told_anew_and_at_last_that_we_stopped() -> None:
