@@ -491,7 +491,7 @@ class Slow(Stored):
 
     @hookimpl
     async def announce_self(self, announcement: Announcement) -> None:
-        self.records.append(decode_record(announcement.record).record)
+        await super().announce_self(announcement)
         await anyio.sleep(self.takes_s)
 
 
@@ -515,7 +515,7 @@ class Echoing(Stored):
 
     @hookimpl
     async def announce_self(self, announcement: Announcement) -> None:
-        self.records.append(decode_record(announcement.record).record)
+        await super().announce_self(announcement)
         self._context.record_received(announcement.record, ttl_s=60.0)
 
 

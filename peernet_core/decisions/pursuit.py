@@ -138,7 +138,7 @@ class Pursuit:
         self._evidence = TokenBucket(_EVIDENCE_PER_S, _EVIDENCE_BURST)
         self._pings: Iterator[int] = itertools.count(1)
         self._state = PeerState.UNSEEN
-        self._racing: dict[tuple[IPAddress, int], list[float]] | None = None  # since when, each dial of them
+        self._racing: dict[tuple[IPAddress, int], list[float]] | None = None  # when its dials began
         self._failed: set[tuple[IPAddress, int]] = set()  # in the race that is on
         self._retry_at: float | None = None
         self._retry_cause = ""
@@ -219,7 +219,7 @@ class Pursuit:
         for candidate in self._candidates(now):
             endpoint, hint = candidate.address.endpoint, candidate.kind is Kind.HINT
             began = racing.get(endpoint)
-            if began and (hint or now - began[-1] < _UNANSWERED_S):
+            if began is not None and (hint or now - began[-1] < _UNANSWERED_S):
                 continue
             tried = began is not None or endpoint in self._failed
             wanted = tried and not hint if address is None else candidate.address == address
@@ -240,23 +240,18 @@ class Pursuit:
     def dial_failed(self, address: Address, reason: UnreachableReason) -> None:
         """One candidate failed; told once per change of reason."""
         if self._racing is not None:
-            self._dial_ended(self._racing, address.endpoint)
+            under_way = self._racing.get(address.endpoint, [])[1:]  # of several dials of one place
+            if under_way:
+                self._racing[address.endpoint] = under_way
+            else:
+                self._racing.pop(address.endpoint, None)
+                self._failed.add(address.endpoint)
         if self._reasons.get(address) == reason:
             return
         if len(self._reasons) >= _MAX_REASONS:
             self._reasons.clear()
         self._reasons[address] = reason
         self._effects.append(Publish(PeerUnreachable(self.key, address, reason)))
-
-    def _dial_ended(
-        self, racing: dict[tuple[IPAddress, int], list[float]], endpoint: tuple[IPAddress, int]
-    ) -> None:
-        """One dial of a place failed; another one may still be under way there."""
-        began = racing.get(endpoint, [])
-        del began[:1]
-        if not began:
-            racing.pop(endpoint, None)
-            self._failed.add(endpoint)
 
     def race_lost(self, *, now: float) -> None:
         """Every candidate failed."""

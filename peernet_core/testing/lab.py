@@ -132,6 +132,7 @@ class Host:
     def power_on(self) -> None:
         """Make the namespace and plug it in; nothing is remembered from before a `power_off`."""
         _run("ip", "netns", "add", self.namespace)
+        # Its addresses can be used at once, and there are no others.
         self.inside(partial(_configure_ipv6, disable_ipv6=0, accept_dad=0, accept_ra=0, addr_gen_mode=1))
         self.ip("link", "set", "lo", "up")
         # The same hardware every time: others still have its address in their neighbour tables.

@@ -1,14 +1,17 @@
-"""Who is idle with one peer is measured on several links at once."""
+"""The benchmark of who is idle: on how many links, and what the peers leave to who is measured."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from benchmarks.scoreboard.contender import Contender, Crowd, Site, UnavailableError
+from benchmarks.scoreboard.contenders.peernet import Peernet
 from benchmarks.scoreboard.footprint import Watch, idle
 from benchmarks.scoreboard.ground import Ground
 from benchmarks.scoreboard.quantities import LINKS
@@ -71,3 +74,27 @@ def test_one_peer_is_watched_on_several_links_and_many_on_one() -> None:
     assert LINKS > 1
     failed = {each.quantity: each.failures for each in found if each.failures}
     assert failed == dict.fromkeys(("memory-100", "cpu-100", "packets-100", "bytes-100"), ("too many",))
+
+
+def _inotify_instances(argument: str) -> dict[str, int]:
+    """How many each process has that was given this argument."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if argument in (process / "cmdline").read_text().split("\0"):
+                opened = [str(each.readlink()) for each in (process / "fd").iterdir()]
+                found[process.name] = opened.count("anon_inode:inotify")
+    return found
+
+
+def test_a_crowd_of_nodes_takes_no_inotify_instances() -> None:
+    """Linux allows a user 128: without one, whoever is measured would look for edits every second."""
+    with Ground() as ground:
+        site = Peernet().site(ground, ground.host("here"))
+        crowd = Peernet().crowd(ground, ground.host("there"), 3, site)
+        crowd.start()
+        process = site.start()
+        for key in crowd.members():
+            process.wait("linked", key, timeout_s=20.0)
+        assert list(_inotify_instances(str(ground.folder / "there-crowd" / "0")).values()) == [0]
+        assert list(_inotify_instances(str(site.folder / "data")).values()) == [1]
